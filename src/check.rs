@@ -1,0 +1,139 @@
+//! THE HOT ROOM: whether a credential may do something, from memory. Nothing here awaits, fails or touches the disk.
+//! [`Index::check`] answers everyone's question, [`Index::admit`] the same one about a caller of Keyward itself, and
+//! [`Caller`] can be had from nowhere else.
+
+mod index;
+mod uses;
+
+use crate::domain::clock::Time;
+use crate::domain::credential::{Digest, MAX_CREDENTIAL_BYTES, Shape, parse};
+use crate::domain::decision::{Decision, Query, Reason, evaluate};
+use crate::domain::policy::Actor;
+use crate::error::{Error, Result};
+pub use index::{Entry, Index, Principal};
+
+/// Keyward cannot decide: its memory is not, or no longer, known to be the truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CannotDecide;
+
+impl From<CannotDecide> for Error {
+    fn from(_: CannotDecide) -> Self {
+        Self::unavailable("this replica does not know whether its data is current")
+    }
+}
+
+/// An answer, whom it is about, and the revision it was decided at.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The decision.
+    pub decision: Decision,
+    /// Whose credential it was, if it was recognised.
+    pub principal: Option<Principal>,
+    /// The revision of everything the decision rests on.
+    pub revision: i64,
+}
+
+/// Somebody who showed a good credential to Keyward itself. Only [`Index::admit`] makes one.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    actor: Actor,
+    proof: Digest,
+    credential_id: String,
+    secret_key: String,
+    source_ip: String,
+    referrer: String,
+}
+
+impl Caller {
+    /// Who it is, and what it may do.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The digest that was found: what is read again under the head lock.
+    pub fn proof(&self) -> &Digest {
+        &self.proof
+    }
+
+    /// The `{id}` of the credential, for events.
+    pub fn credential_id(&self) -> &str {
+        &self.credential_id
+    }
+
+    /// The question this caller was admitted by, to be asked again.
+    pub fn query(&self) -> Query<'_> {
+        Query { secret_key: &self.secret_key, source_ip: &self.source_ip, referrer: &self.referrer, ..Query::default() }
+    }
+}
+
+impl Index {
+    /// Decides about `credential`, from one consistent view.
+    pub fn check(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
+        match self.recognise(credential) {
+            Ok(digest) => self.decide(&digest, query, now),
+            Err(reason) => {
+                let revision = self.applied();
+                if !self.is_serving() {
+                    return Err(CannotDecide);
+                }
+                Ok(Answer { decision: Decision::denied(reason), principal: None, revision })
+            }
+        }
+    }
+
+    /// Admits the holder of `credential` as a caller, or says why not.
+    pub fn admit(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Caller> {
+        let answer = self.check(credential, &Query { permissions: &[], tenant: None, ..*query }, now)?;
+        match (answer.principal, answer.decision.is_allowed()) {
+            (Some(principal), true) => Ok(Caller {
+                actor: principal.actor(),
+                proof: Digest::of(credential.as_bytes()),
+                credential_id: match parse(credential) {
+                    Shape::Ours { id, .. } => id.to_owned(),
+                    Shape::Broken { .. } | Shape::Foreign => String::new(),
+                },
+                secret_key: query.secret_key.to_owned(),
+                source_ip: query.source_ip.to_owned(),
+                referrer: query.referrer.to_owned(),
+            }),
+            _ => {
+                let names: Vec<&str> = answer.decision.reasons().iter().map(Reason::as_str).collect();
+                Err(Error::Unauthenticated { reason: names.join(", ") })
+            }
+        }
+    }
+
+    /// The digest to look up; or, before anything is hashed, why there is no need to.
+    fn recognise(&self, credential: &str) -> Result<Digest, Reason> {
+        if credential.is_empty() {
+            return Err(Reason::Missing);
+        }
+        if credential.len() > MAX_CREDENTIAL_BYTES {
+            return Err(Reason::Malformed);
+        }
+        match parse(credential) {
+            Shape::Broken { prefix } if self.is_known_prefix(prefix) => Err(Reason::Malformed),
+            Shape::Ours { .. } | Shape::Broken { .. } | Shape::Foreign => Ok(Digest::of(credential.as_bytes())),
+        }
+    }
+
+    fn decide(&self, digest: &Digest, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
+        let answer = self.view(digest, |entry, revision| match entry {
+            None => Answer { decision: Decision::denied(Reason::NotFound), principal: None, revision },
+            Some(entry) => {
+                let decision = evaluate(entry.found(digest), query, now, &self.directory());
+                let principal = decision.is_recognised().then(|| entry.principal());
+                Answer { decision, principal, revision }
+            }
+        })?;
+        if answer.decision.is_allowed()
+            && let Some(principal) = &answer.principal
+        {
+            self.note_use(principal, now);
+        }
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! Flags, environment and file become one validated [`Config`]. The only reader of the environment, which it reads
+//! through clap. A flag goes before the environment, that before the file, that before the default.
+//! Errors name the flag and never repeat a value that may be a secret.
+
+mod address;
+
+use crate::error::{Error, Result, Violation};
+pub use address::Address;
+use serde::Deserialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Where the rows are if nothing is said.
+const DEFAULT_DATABASE_URL: &str = "sqlite:./keyward.db";
+const DEFAULT_DATA_ADDR: &str = "127.0.0.1:50051";
+const DEFAULT_ADMIN_ADDR: &str = "127.0.0.1:50052";
+const DEFAULT_OPS_ADDR: &str = "127.0.0.1:50053";
+const DEFAULT_DRAIN_TIMEOUT: &str = "8s";
+const DEFAULT_LOG: &str = "info";
+
+/// SIGTERM must end the process within this time, so draining must end before.
+const LONGEST_DRAIN: Duration = Duration::from_secs(10);
+
+/// What `serve` is told, by flag or environment; and, under the same names, by the file of `--config`.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ServeArgs {
+    /// A TOML file whose keys are the names of these flags
+    #[arg(long, value_name = "FILE", env = "KEYWARD_CONFIG", hide_env_values = true)]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// Where the rows are: a sqlite:, postgres: or mysql: URL [default: sqlite:./keyward.db]
+    #[arg(long, value_name = "URL", env = "KEYWARD_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<DatabaseUrl>,
+
+    /// Write the root credential to this file (mode 0600) on first start instead of printing it
+    #[arg(long, value_name = "PATH", env = "KEYWARD_ROOT_KEY_FILE", hide_env_values = true)]
+    pub root_key_file: Option<PathBuf>,
+
+    /// Listen here for Check, ext_authz and health [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDRESS", env = "KEYWARD_DATA_ADDR", hide_env_values = true)]
+    pub data_addr: Option<String>,
+
+    /// Listen here for everything, with reflection [default: 127.0.0.1:50052]
+    #[arg(long, value_name = "ADDRESS", env = "KEYWARD_ADMIN_ADDR", hide_env_values = true)]
+    pub admin_addr: Option<String>,
+
+    /// Listen here for metrics and health over HTTP [default: 127.0.0.1:50053]
+    #[arg(long, value_name = "ADDRESS", env = "KEYWARD_OPS_ADDR", hide_env_values = true)]
+    pub ops_addr: Option<String>,
+
+    /// Who may ask on a data listener that others can reach: bearer, mtls or none
+    #[arg(long, value_name = "WHO", env = "KEYWARD_CHECK_AUTH", hide_env_values = true)]
+    pub check_auth: Option<String>,
+
+    /// Allow an admin listener that others can reach without TLS
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "KEYWARD_ADMIN_PLAINTEXT",
+        hide_env_values = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub admin_plaintext: Option<bool>,
+
+    /// The audience a Check is for if it names none; may repeat
+    #[arg(long, value_name = "NAME", env = "KEYWARD_AUDIENCE", hide_env_values = true, value_delimiter = ',')]
+    pub audience: Option<Vec<String>>,
+
+    /// How long calls may go on after SIGTERM, such as 500ms or 8s; less than 10s [default: 8s]
+    #[arg(long, value_name = "SPAN", env = "KEYWARD_DRAIN_TIMEOUT", hide_env_values = true)]
+    pub drain_timeout: Option<String>,
+
+    /// How the log is written: human or json [default: human]
+    #[arg(long, value_name = "FORMAT", env = "KEYWARD_LOG_FORMAT", hide_env_values = true)]
+    pub log_format: Option<String>,
+
+    /// What is logged: a level, or directives such as keyward=debug,info [default: info]
+    #[arg(long, value_name = "FILTER", env = "KEYWARD_LOG", hide_env_values = true)]
+    pub log: Option<String>,
+
+    /// Send traces and metrics to this OTLP collector by gRPC, such as http://localhost:4317
+    #[arg(long, value_name = "URL", env = "KEYWARD_OTLP_ENDPOINT", hide_env_values = true)]
+    pub otlp_endpoint: Option<String>,
+
+    /// The variable every OpenTelemetry program knows; ours goes before it.
+    #[arg(long, hide = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
+    #[serde(skip)]
+    pub otel_exporter_otlp_endpoint: Option<String>,
+}
+
+/// Who may call Check on the data listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckAuth {
+    /// Whoever can reach it.
+    None,
+    /// A caller with `keyward/check` `use`, bound to its tenant.
+    Bearer,
+    /// A caller with a certificate that the configuration lists.
+    Mtls,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A database's URL: a secret, since it may hold a password.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The text, for whoever connects.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before the first colon.
+    pub fn scheme(&self) -> &str {
+        self.0.split_once(':').map_or("", |(scheme, _)| scheme)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Even what stands before the colon is a secret when somebody put the wrong text there.
+        let is_known = SCHEMES.contains(&self.scheme());
+        write!(f, "DatabaseUrl({}:…)", if is_known { self.scheme() } else { "?" })
+    }
+}
+
+impl From<String> for DatabaseUrl {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+const SCHEMES: [&str; 4] = ["sqlite", "postgres", "postgresql", "mysql"];
+
+/// Everything `serve` needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the rows are.
+    pub database_url: DatabaseUrl,
+    /// Where the root credential is written on first start; printed if none.
+    pub root_key_file: Option<PathBuf>,
+    /// Check, ext_authz and health.
+    pub data_addr: Address,
+    /// Everything.
+    pub admin_addr: Address,
+    /// Metrics and health over HTTP.
+    pub ops_addr: Address,
+    /// Who may ask on the data listener; always there if others can reach it.
+    pub check_auth: Option<CheckAuth>,
+    /// Whether an admin listener that others can reach goes without TLS.
+    pub admin_plaintext: bool,
+    /// What a Check is for if it does not say.
+    pub audience: Vec<String>,
+    /// How long calls may go on after SIGTERM.
+    pub drain_timeout: Duration,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// What is logged, in the syntax of `EnvFilter`.
+    pub log_level: String,
+    /// The collector of traces and metrics.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Config {
+    /// Reads the file if `args` names one, fills in the defaults, and checks all of it; every broken rule is told.
+    pub fn load(args: ServeArgs) -> Result<Self> {
+        let file = match &args.config {
+            Some(path) => read_file(path)?,
+            None => ServeArgs::default(),
+        };
+        Self::checked(args, file)
+    }
+
+    fn checked(args: ServeArgs, file: ServeArgs) -> Result<Self> {
+        let mut broken = Vec::new();
+        let database_url =
+            args.database_url.or(file.database_url).unwrap_or_else(|| DEFAULT_DATABASE_URL.to_owned().into());
+        if !SCHEMES.contains(&database_url.scheme()) {
+            broken.push(Violation::new("--database-url", "must begin with sqlite:, postgres: or mysql:"));
+        }
+        let config = Self {
+            database_url,
+            root_key_file: args.root_key_file.or(file.root_key_file),
+            data_addr: parse(&mut broken, "--data-addr", args.data_addr.or(file.data_addr), DEFAULT_DATA_ADDR),
+            admin_addr: parse(&mut broken, "--admin-addr", args.admin_addr.or(file.admin_addr), DEFAULT_ADMIN_ADDR),
+            ops_addr: parse(&mut broken, "--ops-addr", args.ops_addr.or(file.ops_addr), DEFAULT_OPS_ADDR),
+            check_auth: args.check_auth.or(file.check_auth).and_then(|word| {
+                let parsed = parse_check_auth(&word);
+                parsed.map_err(|rule| broken.push(Violation::new("--check-auth", rule))).ok()
+            }),
+            admin_plaintext: args.admin_plaintext.or(file.admin_plaintext).unwrap_or_default(),
+            audience: args.audience.or(file.audience).unwrap_or_default(),
+            drain_timeout: parse::<Span>(
+                &mut broken,
+                "--drain-timeout",
+                args.drain_timeout.or(file.drain_timeout),
+                DEFAULT_DRAIN_TIMEOUT,
+            )
+            .0,
+            log_format: parse(&mut broken, "--log-format", args.log_format.or(file.log_format), "human"),
+            log_level: args.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
+            otlp_endpoint: args
+                .otlp_endpoint
+                .or(args.otel_exporter_otlp_endpoint)
+                .or(file.otlp_endpoint)
+                .filter(|endpoint| !endpoint.is_empty()),
+        };
+        // What could not be parsed has been replaced by its default, about which there is nothing to say.
+        if broken.is_empty() {
+            config.judge(&mut broken);
+        }
+        if broken.is_empty() { Ok(config) } else { Err(Error::Invalid(broken)) }
+    }
+
+    /// The rules about several settings, or about what is on this machine.
+    fn judge(&self, broken: &mut Vec<Violation>) {
+        let mut refuse = |flag: &str, rule: String| broken.push(Violation::new(flag, rule));
+        if self.check_auth == Some(CheckAuth::Mtls) {
+            refuse("--check-auth", "must be bearer or none: mtls needs TLS, which this build does not have yet".into());
+        }
+        if !self.data_addr.is_local() && self.check_auth.is_none() {
+            refuse(
+                "--data-addr",
+                format!(
+                    "{} can be reached by others: say who may ask there by --check-auth=bearer, \
+                     --check-auth=mtls, or --check-auth=none if everybody may",
+                    self.data_addr
+                ),
+            );
+        }
+        if !self.admin_addr.is_local() && !self.admin_plaintext {
+            refuse(
+                "--admin-addr",
+                format!(
+                    "{} can be reached by others, and credentials would travel in the clear: \
+                     --admin-plaintext allows it",
+                    self.admin_addr
+                ),
+            );
+        }
+        let data = ("--data-addr", &self.data_addr);
+        let admin = ("--admin-addr", &self.admin_addr);
+        let ops = ("--ops-addr", &self.ops_addr);
+        for ((one, first), (other, second)) in [(data, admin), (data, ops), (admin, ops)] {
+            if first.is_same(second) {
+                refuse(other, format!("must not be the address of {one}, {first}"));
+            }
+        }
+        if self.root_key_file.as_deref().is_some_and(Path::is_dir) {
+            refuse("--root-key-file", "must name a file, and is a directory".into());
+        }
+        if self.audience.iter().any(String::is_empty) {
+            refuse("--audience", "must not be empty".into());
+        }
+        if self.drain_timeout >= LONGEST_DRAIN {
+            refuse("--drain-timeout", "must be less than 10s".into());
+        }
+        if self.otlp_endpoint.as_deref().is_some_and(|endpoint| !endpoint.starts_with("http://")) {
+            refuse("--otlp-endpoint", "must begin with http:// in this build, which does not have TLS yet".into());
+        }
+    }
+}
+
+/// The file's keys. The library's whole message would repeat the line, and with it a password.
+fn read_file(path: &Path) -> Result<ServeArgs> {
+    let refuse = |rule: String| Error::invalid("--config", format!("{}: {rule}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error
+            .span()
+            .and_then(|span| text.as_bytes().get(..span.start))
+            .map_or(1, |before| before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1));
+        refuse(format!("line {line}: {}", error.message()))
+    })
+}
+
+/// The value given, or the default; if it cannot be parsed, the default and a violation of `flag`.
+fn parse<T: FromStr<Err = String> + Default>(
+    broken: &mut Vec<Violation>,
+    flag: &str,
+    given: Option<String>,
+    default: &str,
+) -> T {
+    given.as_deref().unwrap_or(default).parse().unwrap_or_else(|rule| {
+        broken.push(Violation::new(flag, rule));
+        T::default()
+    })
+}
+
+fn parse_check_auth(word: &str) -> std::result::Result<CheckAuth, &'static str> {
+    match word {
+        "none" => Ok(CheckAuth::None),
+        "bearer" => Ok(CheckAuth::Bearer),
+        "mtls" => Ok(CheckAuth::Mtls),
+        _ => Err("must be bearer, mtls or none"),
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(word: &str) -> std::result::Result<Self, Self::Err> {
+        match word {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err("must be human or json".to_owned()),
+        }
+    }
+}
+
+/// A span of time as text: a whole number and `ms`, `s` or `m`.
+#[derive(Default)]
+struct Span(Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let unit_at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+        let parsed = text.split_at_checked(unit_at).and_then(|(number, unit)| {
+            let number: u32 = number.parse().ok()?;
+            match unit {
+                "ms" => Some(Duration::from_millis(number.into())),
+                "s" => Some(Duration::from_secs(number.into())),
+                "m" => Some(Duration::from_secs(u64::from(number).saturating_mul(60))),
+                _ => None,
+            }
+        });
+        parsed.map(Self).ok_or_else(|| "must be a number and ms, s or m, such as 8s".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests;

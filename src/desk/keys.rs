@@ -1,0 +1,640 @@
+//! Commands on keys.
+
+use super::page::Part;
+use super::{Call, Changed, Desk, Edit, KeyName};
+use crate::check::Caller;
+use crate::domain::change::Change;
+use crate::domain::clock::Time;
+use crate::domain::credential::{Credential, Digest, mint_secret_key};
+use crate::domain::filter::{FieldValue, Filter};
+use crate::domain::grant::Grant;
+use crate::domain::key::{Key, KeyState, KeyType, Revocation, RevocationReason};
+use crate::domain::name::{Collection, KeyId, Owner, TenantId};
+use crate::domain::network::IpRanges;
+use crate::domain::policy::Demand;
+use crate::domain::referrer::Referrers;
+use crate::domain::tenant::Standing;
+use crate::error::{Error, Result};
+use crate::store::{Entry, KeyQuery, Page, Replay};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Where a key is made or keys are listed: a tenant, or one owner in it.
+#[derive(Clone, Debug)]
+pub struct KeyParent {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The owner, if the parent names one.
+    pub owner: Option<Owner>,
+}
+
+/// What `CreateKey` asks for.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Where.
+    pub parent: KeyParent,
+    /// The id wanted; made if `None`.
+    pub id: Option<KeyId>,
+    /// For people.
+    pub display_name: String,
+    /// For people.
+    pub description: String,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+    /// Where from.
+    pub allowed_ips: IpRanges,
+    /// On which pages.
+    pub allowed_referrers: Referrers,
+    /// Free.
+    pub labels: BTreeMap<String, String>,
+    /// From when on.
+    pub not_before_time: Option<Time>,
+    /// Until when.
+    pub expire_time: Option<Time>,
+    /// How to recognise the same request.
+    pub replay: Option<Replay>,
+}
+
+/// What `UpdateKey` asks for: `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct KeyPatch {
+    /// For people.
+    pub display_name: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// What it may do.
+    pub grants: Option<Vec<Grant>>,
+    /// Where from.
+    pub allowed_ips: Option<IpRanges>,
+    /// On which pages.
+    pub allowed_referrers: Option<Referrers>,
+    /// Free.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// From when on; `Some(None)` takes it away.
+    pub not_before_time: Option<Option<Time>>,
+    /// Until when; `Some(None)` takes it away.
+    pub expire_time: Option<Option<Time>>,
+}
+
+/// A key with a text that is shown once; `None` where it was shown before.
+#[derive(Debug)]
+pub struct Issued {
+    /// The key.
+    pub key: Key,
+    /// The text.
+    pub credential: Option<Credential>,
+    /// The revision that made it.
+    pub revision: i64,
+}
+
+/// Makes a regular key.
+pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Result<Issued> {
+    let edit = desk.edit(&caller, call).await?;
+    let tenant = edit.live_tenant(&new.parent.tenant).await?;
+    let owner = owner_of_new(&edit, &new.parent).await?;
+    let now = edit.now();
+    let expire_time = new.expire_time.or_else(|| edit.actor.default_expire_time());
+    let (credential, secret) = edit.draft.mint(&tenant.credential_prefix);
+    let uid = super::new_uid(now);
+    let key = Key {
+        tenant: tenant.id.clone(),
+        id: new.id.unwrap_or_else(|| KeyId::of_uid(uid)),
+        uid,
+        kind: KeyType::Regular,
+        owner: Some(owner),
+        display_name: new.display_name,
+        description: new.description,
+        grants: new.grants,
+        allowed_ips: new.allowed_ips,
+        allowed_referrers: new.allowed_referrers,
+        labels: new.labels,
+        not_before_time: new.not_before_time,
+        expire_time,
+        is_suspended: false,
+        revocation: None,
+        delete_time: None,
+        secrets: vec![secret],
+        secret_key: None,
+        public_credential: None,
+        create_time: now,
+        update_time: now,
+        revision: 0,
+    };
+    let whose = edit.whose_key(&key).await?;
+    edit.demand(&Demand { collection: Collection::Keys, id: "*", action: "create", whose })?;
+    if let Some((subject, revision)) = edit.replayed(new.replay.as_ref()).await? {
+        return replayed(edit, &subject, revision).await;
+    }
+    edit.confer_key(&key).await?;
+    if edit.draft.key(&key.tenant, &key.id).await?.is_some() {
+        return Err(Error::AlreadyExists { field: "key_id", value: key.id.to_string() });
+    }
+    refuse_taken_name(&edit, &key).await?;
+    let detail = json!({ "after": describe(&key) });
+    let (tenant_id, subject) = (key.tenant.clone(), key.name());
+    let changes = vec![Change::Key(Box::new(key.clone()))];
+    let revision = edit.commit("key.create", Some(&tenant_id), subject, changes, detail, new.replay).await?;
+    Ok(Issued { key: Key { revision, ..key }, credential: Some(credential), revision })
+}
+
+/// Whose a new key is: the one the parent names; for a tenant the caller's user, and for root the tenant's owner.
+async fn owner_of_new(edit: &Edit<'_>, parent: &KeyParent) -> Result<Owner> {
+    let owner = match (&parent.owner, edit.actor.user()) {
+        (Some(owner), _) => owner.clone(),
+        (None, Some(user)) => Owner::User(user.clone()),
+        (None, None) => {
+            let owner = edit.draft.tenant_owner(&parent.tenant).await?;
+            let owner = owner.ok_or_else(|| Error::precondition(parent.tenant.name(), "has no owner left"))?;
+            Owner::User(owner.id)
+        }
+    };
+    let name = owner.name(&parent.tenant);
+    match edit.draft.owner_state(&parent.tenant, Some(&owner)).await? {
+        None => Err(Error::not_found(name)),
+        Some(state) if state.standing == Standing::Deleted => Err(Error::precondition(name, "is deleted")),
+        Some(_) => Ok(owner),
+    }
+}
+
+async fn refuse_taken_name(edit: &Edit<'_>, key: &Key) -> Result<()> {
+    if edit.draft.is_display_name_taken(key).await? {
+        return Err(Error::AlreadyExists { field: "key.display_name", value: key.display_name.clone() });
+    }
+    Ok(())
+}
+
+/// The answer to a request that was carried out before: the same resource and revision, without the secret.
+async fn replayed(edit: Edit<'_>, subject: &str, revision: i64) -> Result<Issued> {
+    let path = crate::domain::name::Path::find(subject);
+    let place = path.and_then(|path| Some((TenantId::find(path.tenant)?, KeyId::find(path.child?.1)?)));
+    let (tenant, id) = place.ok_or_else(|| Error::internal("a replay's subject is no key"))?;
+    let key = edit.draft.key(&tenant, &id).await?.ok_or_else(|| Error::not_found(subject))?;
+    let seen = edit.nothing(key).await?;
+    Ok(Issued { key: seen.thing, credential: None, revision })
+}
+
+/// One key, with when it was last used.
+pub async fn get(desk: &Desk, name: &KeyName, etag: &str) -> Result<(Key, Option<Time>)> {
+    let found = desk.store.key(&name.tenant, &name.id).await?;
+    let now = desk.clock.now();
+    let (key, last_auth_time) =
+        found.filter(|(key, _)| !key.is_forgotten(now)).ok_or_else(|| Error::not_found(name))?;
+    super::check_etag(etag, key.uid, key.revision, &key.name())?;
+    Ok((key, last_auth_time))
+}
+
+/// A page of keys.
+pub async fn list(
+    desk: &Desk,
+    parent: &KeyParent,
+    filter: &Filter,
+    show_deleted: bool,
+    part: &Part,
+) -> Result<Page<(Key, Option<Time>)>> {
+    if desk.store.tenant(&parent.tenant).await?.is_none() {
+        return Err(Error::not_found(parent.tenant.name()));
+    }
+    if let Some(owner) = &parent.owner {
+        let known = match owner {
+            Owner::User(user) => desk.store.user(&parent.tenant, user).await?.is_some(),
+            Owner::Application(_) => false,
+        };
+        if !known {
+            return Err(Error::not_found(owner.name(&parent.tenant)));
+        }
+    }
+    let query = KeyQuery {
+        tenant: parent.tenant.clone(),
+        owner: parent.owner.clone(),
+        after: part.after.clone(),
+        show_deleted,
+        limit: part.size,
+    };
+    let now = desk.clock.now();
+    desk.store.keys(&query, now, |key, last_auth_time| is_wanted(filter, key, last_auth_time, now)).await
+}
+
+fn is_wanted(filter: &Filter, key: &Key, last_auth_time: Option<Time>, now: Time) -> bool {
+    let owner = key.owner.as_ref().map(|owner| owner.name(&key.tenant));
+    let time = |time: Option<Time>| time.map(|time| FieldValue::Time(time.micros()));
+    filter.matches(|field| match field {
+        "type" => Some(FieldValue::Text(type_word(key.kind))),
+        "state" => Some(FieldValue::Text(state_word(key.state(now)))),
+        "display_name" => Some(FieldValue::Text(&key.display_name)),
+        "owner" => owner.as_deref().map(FieldValue::Text),
+        "create_time" => time(Some(key.create_time)),
+        "update_time" => time(Some(key.update_time)),
+        "expire_time" => time(key.expire_time),
+        "not_before_time" => time(key.not_before_time),
+        "last_auth_time" => time(last_auth_time),
+        "delete_time" => time(key.delete_time),
+        "revoke_time" => time(key.revocation.map(|revocation| revocation.time)),
+        _ => field.strip_prefix("labels.").and_then(|name| key.labels.get(name)).map(|value| FieldValue::Text(value)),
+    })
+}
+
+/// The word for a type in filters.
+pub const fn type_word(kind: KeyType) -> &'static str {
+    match kind {
+        KeyType::Master => "KEY_TYPE_MASTER",
+        KeyType::Regular => "KEY_TYPE_REGULAR",
+        KeyType::DefaultPublic => "KEY_TYPE_DEFAULT_PUBLIC",
+    }
+}
+
+/// The word for a state in filters.
+pub const fn state_word(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Active => "KEY_STATE_ACTIVE",
+        KeyState::Suspended => "KEY_STATE_SUSPENDED",
+        KeyState::Revoked => "KEY_STATE_REVOKED",
+        KeyState::Expired => "KEY_STATE_EXPIRED",
+        KeyState::Deleted => "KEY_STATE_DELETED",
+    }
+}
+
+/// Changes a key.
+pub async fn update(
+    desk: Desk,
+    caller: Caller,
+    call: Call,
+    name: KeyName,
+    patch: KeyPatch,
+    etag: String,
+) -> Result<Changed<Key>> {
+    let edit = desk.edit(&caller, call).await?;
+    let mut key = edit.key(&name, "update", &etag).await?;
+    refuse_terminal(&key)?;
+    let before = key.clone();
+    refuse_protected(&key, &patch)?;
+    let KeyPatch {
+        display_name,
+        description,
+        grants,
+        allowed_ips,
+        allowed_referrers,
+        labels,
+        not_before_time,
+        expire_time,
+    } = patch;
+    key.display_name = display_name.unwrap_or(key.display_name);
+    key.description = description.unwrap_or(key.description);
+    key.grants = grants.unwrap_or(key.grants);
+    key.allowed_ips = allowed_ips.unwrap_or(key.allowed_ips);
+    key.allowed_referrers = allowed_referrers.unwrap_or(key.allowed_referrers);
+    key.labels = labels.unwrap_or(key.labels);
+    key.not_before_time = not_before_time.unwrap_or(key.not_before_time);
+    if let Some(wanted) = expire_time {
+        key.expire_time = wanted.or_else(|| edit.actor.default_expire_time());
+    }
+    if let (Some(begin), Some(end)) = (key.not_before_time, key.expire_time)
+        && begin >= end
+    {
+        return Err(Error::invalid("key.not_before_time", "must be before key.expire_time"));
+    }
+    edit.confer_key(&key).await?;
+    if key == before {
+        return edit.nothing(key).await;
+    }
+    refuse_taken_name(&edit, &key).await?;
+    let detail = json!({ "before": describe(&before), "after": describe(&key) });
+    edit.commit_key("key.update", key, detail).await
+}
+
+fn refuse_terminal(key: &Key) -> Result<()> {
+    if key.delete_time.is_some() {
+        Err(Error::precondition(key.name(), "is deleted"))
+    } else if key.revocation.is_some() {
+        Err(Error::precondition(key.name(), "is revoked, and revocation is final"))
+    } else {
+        Ok(())
+    }
+}
+
+/// A master key's life and rights are its user's, and the default public key lives as long as its tenant.
+fn refuse_protected(key: &Key, patch: &KeyPatch) -> Result<()> {
+    let changes_life = patch.not_before_time.flatten().is_some() || patch.expire_time.flatten().is_some();
+    let changes_grants = patch.grants.as_ref().is_some_and(|grants| *grants != key.grants);
+    match key.kind {
+        KeyType::Regular => Ok(()),
+        KeyType::Master if changes_grants => {
+            Err(Error::precondition(key.name(), "is a master key, which holds what its user holds and takes no grants"))
+        }
+        KeyType::Master | KeyType::DefaultPublic if changes_life => {
+            Err(Error::precondition(key.name(), "is protected and lives as long as whom it stands for"))
+        }
+        KeyType::Master | KeyType::DefaultPublic => Ok(()),
+    }
+}
+
+fn refuse_unless_regular(key: &Key, what: &str) -> Result<()> {
+    match key.kind {
+        KeyType::Regular => Ok(()),
+        KeyType::Master => {
+            Err(Error::precondition(key.name(), format!("is a master key, which cannot be {what}; rotate it instead")))
+        }
+        KeyType::DefaultPublic => {
+            Err(Error::precondition(key.name(), format!("is the default public key, which cannot be {what}")))
+        }
+    }
+}
+
+/// Gives a key a new secret; the old ones end after `overlap`.
+pub async fn rotate(
+    desk: Desk,
+    caller: Caller,
+    call: Call,
+    name: KeyName,
+    overlap: Duration,
+    etag: String,
+    replay: Option<Replay>,
+) -> Result<Issued> {
+    let edit = desk.edit(&caller, call).await?;
+    // The etag comes after the replay: the first attempt has changed it.
+    let key = edit.key(&name, "rotate", "").await?;
+    if let Some((subject, revision)) = edit.replayed(replay.as_ref()).await? {
+        return replayed(edit, &subject, revision).await;
+    }
+    super::check_etag(&etag, key.uid, key.revision, &key.name())?;
+    rotate_to_new_secret(edit, key, overlap, "key.rotate", replay).await
+}
+
+/// The common part of rotating a key by its own name and by its user's.
+pub(super) async fn rotate_to_new_secret(
+    edit: Edit<'_>,
+    mut key: Key,
+    overlap: Duration,
+    kind: &'static str,
+    replay: Option<Replay>,
+) -> Result<Issued> {
+    refuse_terminal(&key)?;
+    if key.kind == KeyType::DefaultPublic {
+        return Err(Error::precondition(key.name(), "is the default public key, which cannot be rotated"));
+    }
+    edit.confer_key(&key).await?;
+    let tenant = edit.live_tenant(&key.tenant).await?;
+    let now = edit.now();
+    let retire_time = now.after(overlap);
+    let retire_time = key.expire_time.map_or(retire_time, |expire_time| retire_time.min(expire_time));
+    let before = describe(&key);
+    let (credential, secret) = edit.draft.mint(&tenant.credential_prefix);
+    key.rotate(secret, retire_time, now);
+    key.update_time = now;
+    let detail = json!({ "before": before, "after": describe(&key), "overlap_seconds": overlap.as_secs_f64() });
+    let (tenant_id, subject) = (key.tenant.clone(), key.name());
+    let changes = vec![Change::Key(Box::new(key.clone()))];
+    let revision = edit.commit(kind, Some(&tenant_id), subject, changes, detail, replay).await?;
+    Ok(Issued { key: Key { revision, ..key }, credential: Some(credential), revision })
+}
+
+/// Ends the overlap of a rotation: only the newest secret still counts.
+pub async fn finish_rotation(
+    desk: Desk,
+    caller: Caller,
+    call: Call,
+    name: KeyName,
+    etag: String,
+) -> Result<Changed<Key>> {
+    let edit = desk.edit(&caller, call).await?;
+    let mut key = edit.key(&name, "finish", &etag).await?;
+    refuse_terminal(&key)?;
+    let now = edit.now();
+    let is_over = key.overlap_end_time(now).is_none();
+    if is_over {
+        return edit.nothing(key).await;
+    }
+    let before = describe(&key);
+    let newest = key.secrets.first().cloned();
+    key.secrets = key.secrets.split_off(1.min(key.secrets.len()));
+    key.retire_secrets(now, now);
+    key.secrets.splice(0..0, newest);
+    let detail = json!({ "before": before, "after": describe(&key) });
+    edit.commit_key("key.finish_rotation", key, detail).await
+}
+
+/// Gives a key a new second secret, which every Check then demands.
+pub async fn generate_secret_key(
+    desk: Desk,
+    caller: Caller,
+    call: Call,
+    name: KeyName,
+    etag: String,
+) -> Result<(Changed<Key>, Credential)> {
+    let edit = desk.edit(&caller, call).await?;
+    let mut key = edit.key(&name, "generate", &etag).await?;
+    refuse_terminal(&key)?;
+    if key.kind == KeyType::DefaultPublic {
+        return Err(Error::precondition(key.name(), "is the default public key, which can have no second secret"));
+    }
+    edit.confer_key(&key).await?;
+    let before = describe(&key);
+    let secret_key = mint_secret_key(&mut rand::rng());
+    key.secret_key = Some(secret_key.digest());
+    let detail = json!({ "before": before, "after": describe(&key) });
+    Ok((edit.commit_key("key.generate_secret_key", key, detail).await?, secret_key))
+}
+
+/// Refuses a key until it is activated.
+pub async fn suspend(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
+    let edit = desk.edit(&caller, call).await?;
+    let mut key = edit.key(&name, "suspend", &etag).await?;
+    refuse_unless_regular(&key, "suspended")?;
+    refuse_terminal(&key)?;
+    if key.is_suspended {
+        return edit.nothing(key).await;
+    }
+    key.is_suspended = true;
+    edit.commit_key(
+        "key.suspend",
+        key,
+        json!({ "before": { "is_suspended": false }, "after": { "is_suspended": true } }),
+    )
+    .await
+}
+
+/// Lets a suspended key count again.
+pub async fn activate(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
+    let edit = desk.edit(&caller, call).await?;
+    let mut key = edit.key(&name, "activate", &etag).await?;
+    refuse_terminal(&key)?;
+    edit.confer_key(&key).await?;
+    if !key.is_suspended {
+        return edit.nothing(key).await;
+    }
+    key.is_suspended = false;
+    edit.commit_key(
+        "key.activate",
+        key,
+        json!({ "before": { "is_suspended": true }, "after": { "is_suspended": false } }),
+    )
+    .await
+}
+
+/// Ends a key for good.
+pub async fn revoke(
+    desk: Desk,
+    caller: Caller,
+    call: Call,
+    name: KeyName,
+    reason: RevocationReason,
+    etag: String,
+) -> Result<Changed<Key>> {
+    let edit = desk.edit(&caller, call).await?;
+    let mut key = edit.key(&name, "revoke", &etag).await?;
+    refuse_unless_regular(&key, "revoked")?;
+    if key.revocation.is_some() || key.delete_time.is_some() {
+        return edit.nothing(key).await;
+    }
+    let before = describe(&key);
+    key.revocation = Some(Revocation { time: edit.now(), reason });
+    let detail = json!({ "before": before, "after": describe(&key), "reason": reason.as_str() });
+    edit.commit_key("key.revoke", key, detail).await
+}
+
+/// Deletes a key; it can be undeleted for 30 days.
+pub async fn delete(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
+    let edit = desk.edit(&caller, call).await?;
+    let mut key = edit.key(&name, "delete", &etag).await?;
+    refuse_unless_regular(&key, "deleted")?;
+    if key.delete_time.is_some() {
+        return edit.nothing(key).await;
+    }
+    let before = describe(&key);
+    key.delete_time = Some(edit.now());
+    let detail = json!({ "before": before, "after": describe(&key) });
+    edit.commit_key("key.delete", key, detail).await
+}
+
+/// Brings a deleted key back in the state it had.
+pub async fn undelete(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
+    let edit = desk.edit(&caller, call).await?;
+    let mut key = edit.key(&name, "undelete", &etag).await?;
+    let before = describe(&key);
+    if key.delete_time.take().is_none() {
+        return Err(Error::precondition(key.name(), "is not deleted"));
+    }
+    edit.confer_key(&key).await?;
+    refuse_taken_name(&edit, &key).await?;
+    let detail = json!({ "before": before, "after": describe(&key) });
+    edit.commit_key("key.undelete", key, detail).await
+}
+
+/// The key that has, or had, this credential, whether or not the caller may see it.
+pub async fn lookup(desk: &Desk, credential: &str) -> Result<Option<(Key, Option<Time>)>> {
+    let now = desk.clock.now();
+    let found = desk.store.key_of_digest(&Digest::of(credential.as_bytes())).await?;
+    Ok(found.filter(|(key, _)| !key.is_forgotten(now)))
+}
+
+/// Ends credentials by possession: whoever has the text may end it. Answers with the revision of the last mutation, or
+/// with that at which nothing was left to do.
+pub async fn revoke_credentials(
+    desk: Desk,
+    call: Call,
+    credentials: Vec<Digest>,
+    reason: RevocationReason,
+) -> Result<i64> {
+    // Looked up first, without the lock: if none is ours, nothing is written and nobody waits.
+    let mut revision = desk.store.head_revision().await?;
+    let mut by_tenant: BTreeMap<TenantId, Vec<Digest>> = BTreeMap::new();
+    for digest in credentials {
+        if let Some((key, _)) = desk.store.key_of_digest(&digest).await?
+            && is_endable(&key, &digest, desk.clock.now())
+        {
+            by_tenant.entry(key.tenant).or_default().push(digest);
+        }
+    }
+    // An event for each tenant, so that every tenant's audit log has its own.
+    for (tenant, digests) in by_tenant {
+        revision = end_in_tenant(&desk, call.clone(), tenant, digests, reason).await?;
+    }
+    desk.ledger.applied(revision).await?;
+    Ok(revision)
+}
+
+async fn end_in_tenant(
+    desk: &Desk,
+    call: Call,
+    tenant: TenantId,
+    digests: Vec<Digest>,
+    reason: RevocationReason,
+) -> Result<i64> {
+    let draft = desk.store.begin().await?;
+    let now = draft.now();
+    let count = digests.len();
+    let mut keys: Vec<Key> = Vec::new();
+    for digest in digests {
+        let Some(found) = draft.key_of_digest(&digest).await? else { continue };
+        let place = keys.iter().position(|key| key.id == found.id).unwrap_or_else(|| {
+            keys.push(found);
+            keys.len().saturating_sub(1)
+        });
+        if let Some(key) = keys.get_mut(place) {
+            end(key, &digest, reason, now);
+            key.update_time = now;
+        }
+    }
+    let names: Vec<String> = keys.iter().map(Key::name).collect();
+    let entry = Entry {
+        kind: "credential.revoke",
+        subject: if names.len() == 1 { names.concat() } else { tenant.name() },
+        tenant: Some(tenant),
+        actor: "possession".to_owned(),
+        credential_id: String::new(),
+        request_id: call.request_id,
+        source_ip: call.source_ip,
+        detail: json!({ "count": count, "keys": names, "reason": reason.as_str() }),
+    };
+    let changes = keys.into_iter().map(|key| Change::Key(Box::new(key))).collect();
+    draft.commit(changes, entry, None).await
+}
+
+fn is_endable(key: &Key, digest: &Digest, now: Time) -> bool {
+    match key.kind {
+        KeyType::DefaultPublic => false,
+        KeyType::Regular => key.revocation.is_none() && key.delete_time.is_none(),
+        KeyType::Master => key
+            .secrets
+            .iter()
+            .any(|secret| secret.digest == *digest && secret.retire_time.is_none_or(|time| time > now)),
+    }
+}
+
+/// Ends a regular key; of a master key, only the secret that was shown.
+fn end(key: &mut Key, digest: &Digest, reason: RevocationReason, now: Time) {
+    match key.kind {
+        KeyType::DefaultPublic => {}
+        KeyType::Regular => {
+            if key.revocation.is_none() && key.delete_time.is_none() {
+                key.revocation = Some(Revocation { time: now, reason });
+            }
+        }
+        KeyType::Master => {
+            for secret in key.secrets.iter_mut().filter(|secret| secret.digest == *digest) {
+                secret.retire_time = Some(secret.retire_time.map_or(now, |time| time.min(now)));
+            }
+        }
+    }
+}
+
+/// A key as events tell of it: everything but secrets and digests.
+pub(super) fn describe(key: &Key) -> serde_json::Value {
+    json!({
+        "type": type_word(key.kind),
+        "owner": key.owner.as_ref().map(|owner| owner.name(&key.tenant)),
+        "display_name": key.display_name,
+        "description": key.description,
+        "grants": key.grants,
+        "allowed_ips": key.allowed_ips,
+        "allowed_referrers": key.allowed_referrers,
+        "labels": key.labels,
+        "not_before_micros": key.not_before_time,
+        "expire_micros": key.expire_time,
+        "is_suspended": key.is_suspended,
+        "is_revoked": key.revocation.is_some(),
+        "is_deleted": key.delete_time.is_some(),
+        "has_secret_key": key.secret_key.is_some(),
+        "credential_ids": key.secrets.iter().map(|secret| secret.id.as_str()).collect::<Vec<_>>(),
+    })
+}

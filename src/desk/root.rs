@@ -1,0 +1,48 @@
+//! The root credential: made once by the first start, replaced offline.
+
+use crate::domain::change::{Change, Root};
+use crate::domain::credential::{Credential, Prefix};
+use crate::error::Result;
+use crate::store::{Entry, Store};
+use serde_json::json;
+
+/// Makes root unless there is one. `keep` is given the credential before the commit, under the head lock, so that what
+/// it writes to a file is there before root is; if it fails, there is no root.
+pub async fn establish(store: &Store, keep: impl AsyncFnOnce(&Credential) -> Result<()>) -> Result<Option<Credential>> {
+    let draft = store.begin().await?;
+    if draft.root().await?.is_some() {
+        return Ok(None);
+    }
+    let (credential, secret) = draft.mint(&Prefix::default());
+    keep(&credential).await?;
+    let root = Root { secrets: vec![secret], revision: 0 };
+    draft.commit(vec![Change::Root(root)], entry("root.create"), None).await?;
+    Ok(Some(credential))
+}
+
+/// Replaces root; the old credential ends at once.
+pub async fn rotate(store: &Store, keep: impl AsyncFnOnce(&Credential) -> Result<()>) -> Result<Credential> {
+    let draft = store.begin().await?;
+    let (credential, secret) = draft.mint(&Prefix::default());
+    keep(&credential).await?;
+    let root = match draft.root().await? {
+        Some(root) => root.rotated(secret, draft.now()),
+        None => Root { secrets: vec![secret], revision: 0 },
+    };
+    draft.commit(vec![Change::Root(root)], entry("root.rotate"), None).await?;
+    Ok(credential)
+}
+
+/// Done by whoever has the database, not by a caller.
+fn entry(kind: &'static str) -> Entry {
+    Entry {
+        kind,
+        tenant: None,
+        actor: "operator".to_owned(),
+        credential_id: String::new(),
+        subject: "root".to_owned(),
+        request_id: String::new(),
+        source_ip: String::new(),
+        detail: json!({}),
+    }
+}

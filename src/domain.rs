@@ -1,0 +1,18 @@
+//! THE RULES: plain values and pure decisions. No async, no I/O, no clock and no randomness is taken here, only given.
+//! Everyone may call it; it calls nobody but small pure crates.
+
+pub mod change;
+pub mod clock;
+pub mod credential;
+pub mod decision;
+pub mod etag;
+pub mod filter;
+pub mod grant;
+pub mod key;
+pub mod name;
+pub mod network;
+pub mod permission;
+pub mod policy;
+pub mod referrer;
+pub mod tenant;
+pub mod user;

@@ -1,0 +1,114 @@
+//! What a mutation leaves behind: the new form of each thing it touched, and one event that says who did what.
+//!
+//! A change carries the whole thing rather than what was done to it, so that rows, log and index cannot disagree about
+//! what a verb means: a row is the last change of its thing, and the index is the fold of the log.
+
+use super::clock::Time;
+use super::key::{Key, RETENTION, Secret};
+use super::name::TenantId;
+use super::tenant::Tenant;
+use super::user::User;
+use serde::{Deserialize, Serialize};
+
+/// The credential that stands above all tenants: its secrets, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// Those that count, and those rotated out within [`RETENTION`].
+    pub secrets: Vec<Secret>,
+    /// The revision that last changed it.
+    pub revision: i64,
+}
+
+impl Root {
+    /// The secrets of a root replaced by `secret` at `now`: the earlier ones end at once.
+    pub fn rotated(mut self, secret: Secret, now: Time) -> Self {
+        self.secrets.retain(|old| old.retire_time.is_none_or(|time| time.after(RETENTION) > now));
+        for old in &mut self.secrets {
+            old.retire_time = Some(old.retire_time.map_or(now, |time| time.min(now)));
+        }
+        self.secrets.insert(0, secret);
+        self
+    }
+}
+
+/// One thing in its new form. The serialised form is stored in the change log and hashed into its chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "after", rename_all = "snake_case")]
+pub enum Change {
+    /// The root credential.
+    Root(Root),
+    /// A tenant.
+    Tenant(Tenant),
+    /// A user.
+    User(User),
+    /// A key.
+    Key(Box<Key>),
+}
+
+impl Change {
+    /// The word for the kind of thing in the change log.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Root(_) => "root",
+            Self::Tenant(_) => "tenant",
+            Self::User(_) => "user",
+            Self::Key(_) => "key",
+        }
+    }
+
+    /// The full name of the thing.
+    pub fn entity(&self) -> String {
+        match self {
+            Self::Root(_) => "root".to_owned(),
+            Self::Tenant(tenant) => tenant.id.name(),
+            Self::User(user) => user.name(),
+            Self::Key(key) => key.name(),
+        }
+    }
+
+    /// Whether no revision has held the thing before.
+    pub fn is_new(&self) -> bool {
+        let revision = match self {
+            Self::Root(root) => root.revision,
+            Self::Tenant(tenant) => tenant.revision,
+            Self::User(user) => user.revision,
+            Self::Key(key) => key.revision,
+        };
+        revision == 0
+    }
+
+    /// Marks the thing as last changed by `revision`.
+    pub fn set_revision(&mut self, revision: i64) {
+        match self {
+            Self::Root(root) => root.revision = revision,
+            Self::Tenant(tenant) => tenant.revision = revision,
+            Self::User(user) => user.revision = revision,
+            Self::Key(key) => key.revision = revision,
+        }
+    }
+}
+
+/// The audit record of one mutation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The revision it belongs to.
+    pub revision: i64,
+    /// What was done, `noun.verb`, such as `key.revoke`.
+    pub kind: String,
+    /// The tenant in which it was done, if in one.
+    pub tenant: Option<TenantId>,
+    /// Who did it: the full name of the key used, `root`, or `possession` where the credential itself was the proof.
+    pub actor: String,
+    /// The `{id}` of the credential used; empty where there was none.
+    pub credential_id: String,
+    /// To what: the full name.
+    pub subject: String,
+    /// When.
+    pub time: Time,
+    /// The caller's request id, or one made for it.
+    pub request_id: String,
+    /// Where the call came from; empty if not known.
+    pub source_ip: String,
+    /// More about it, without secrets and digests.
+    pub detail: serde_json::Value,
+}

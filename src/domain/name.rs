@@ -1,0 +1,226 @@
+//! Resource names (AIP-122): `tenants/{tenant}` and what is below it.
+
+use crate::error::Violation;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The rule an id follows that a user chooses.
+pub const ID_RULE: &str =
+    "must be 1 to 63 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen";
+
+fn is_id(text: &str, first_may_be_digit: bool) -> bool {
+    let bytes = text.as_bytes();
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
+    bytes.len() <= 63
+        && (first.is_ascii_lowercase() || (first_may_be_digit && first.is_ascii_digit()))
+        && *last != b'-'
+        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// An id as it stands in a resource name: one that a user chose or that was made from a UUID.
+            pub fn find(text: &str) -> Option<Self> {
+                is_id(text, true).then(|| Self(text.into()))
+            }
+
+            /// An id that a user wants for a new thing; `field` is where it stands in the request.
+            pub fn parse(text: &str, field: &str) -> Result<Self, Violation> {
+                if is_id(text, false) { Ok(Self(text.into())) } else { Err(Violation::new(field, ID_RULE)) }
+            }
+
+            /// The id of a thing for which the user chose none: its UUID.
+            pub fn of_uid(uid: uuid::Uuid) -> Self {
+                Self(uid.to_string().into())
+            }
+
+            /// The bare id.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// The `{tenant}` of `tenants/{tenant}`.
+    TenantId
+    /// The `{user}` of `tenants/{tenant}/users/{user}`.
+    UserId
+    /// The `{key}` of `tenants/{tenant}/keys/{key}`.
+    KeyId
+    /// The `{application}` of `tenants/{tenant}/applications/{application}`.
+    ApplicationId
+}
+
+impl TenantId {
+    /// `tenants/{tenant}`.
+    pub fn name(&self) -> String {
+        format!("tenants/{self}")
+    }
+}
+
+/// Who owns a key: a user or an application of the same tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// A user.
+    User(UserId),
+    /// An application.
+    Application(ApplicationId),
+}
+
+impl Owner {
+    /// The full resource name, within `tenant`.
+    pub fn name(&self, tenant: &TenantId) -> String {
+        match self {
+            Self::User(user) => user_name(tenant, user),
+            Self::Application(application) => application_name(tenant, application),
+        }
+    }
+
+    /// The user, if it is one.
+    pub fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Application(_) => None,
+        }
+    }
+}
+
+/// `tenants/{tenant}/users/{user}`.
+pub fn user_name(tenant: &TenantId, user: &UserId) -> String {
+    format!("tenants/{tenant}/users/{user}")
+}
+
+/// `tenants/{tenant}/keys/{key}`.
+pub fn key_name(tenant: &TenantId, key: &KeyId) -> String {
+    format!("tenants/{tenant}/keys/{key}")
+}
+
+/// `tenants/{tenant}/applications/{application}`.
+pub fn application_name(tenant: &TenantId, application: &ApplicationId) -> String {
+    format!("tenants/{tenant}/applications/{application}")
+}
+
+/// The collections of the contract, as they stand in names and in `keyward/…` permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Collection {
+    /// `tenants`.
+    Tenants,
+    /// `users`.
+    Users,
+    /// `keys`.
+    Keys,
+    /// `applications`.
+    Applications,
+    /// `tokens`.
+    Tokens,
+    /// `sessions`.
+    Sessions,
+    /// `events`.
+    Events,
+}
+
+impl Collection {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenants => "tenants",
+            Self::Users => "users",
+            Self::Keys => "keys",
+            Self::Applications => "applications",
+            Self::Tokens => "tokens",
+            Self::Sessions => "sessions",
+            Self::Events => "events",
+        }
+    }
+
+    /// The collection of that word.
+    pub fn find(word: &str) -> Option<Self> {
+        [Self::Tenants, Self::Users, Self::Keys, Self::Applications, Self::Tokens, Self::Sessions, Self::Events]
+            .into_iter()
+            .find(|collection| collection.as_str() == word)
+    }
+}
+
+/// A resource name taken apart, its ids not yet looked at: `tenants/{tenant}` or `tenants/{tenant}/{collection}/{id}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path<'a> {
+    /// What stands for `{tenant}`, perhaps `-`.
+    pub tenant: &'a str,
+    /// What follows it.
+    pub child: Option<(Collection, &'a str)>,
+}
+
+impl<'a> Path<'a> {
+    /// Takes a name apart; `None` if it has another shape.
+    pub fn find(name: &'a str) -> Option<Self> {
+        let mut segments = name.split('/');
+        let (Some("tenants"), Some(tenant)) = (segments.next(), segments.next()) else {
+            return None;
+        };
+        let child = match (segments.next(), segments.next()) {
+            (None, _) => None,
+            (Some(collection), Some(id)) if !id.is_empty() => Some((Collection::find(collection)?, id)),
+            _ => return None,
+        };
+        (segments.next().is_none() && !tenant.is_empty()).then_some(Self { tenant, child })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_apart_or_refused_whole() {
+        #[track_caller]
+        fn check(name: &str, expected: Option<(&str, Option<(Collection, &str)>)>) {
+            let found = Path::find(name).map(|path| (path.tenant, path.child));
+            assert_eq!(found, expected, "{name:?}");
+        }
+        check("tenants/acme", Some(("acme", None)));
+        check("tenants/-", Some(("-", None)));
+        check("tenants/acme/keys/ci", Some(("acme", Some((Collection::Keys, "ci")))));
+        check("tenants/acme/keys/!!", Some(("acme", Some((Collection::Keys, "!!")))));
+        for bad in [
+            "",
+            "tenants",
+            "tenants/",
+            "/tenants/a",
+            "tenants/a/",
+            "tenants/a/keys",
+            "tenants/a/keys/",
+            "tenants/a/doors/b",
+            "tenants/a/keys/b/",
+            "tenants/a/keys/b/c",
+            "users/a",
+        ] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn an_id_that_a_user_chooses_begins_with_a_letter() {
+        assert!(KeyId::parse("ci-2", "key_id").is_ok());
+        for bad in ["", "2ci", "-ci", "ci-", "Ci", "c_i", "c.i", "ü", &"a".repeat(64)] {
+            assert!(KeyId::parse(bad, "key_id").is_err(), "{bad:?}");
+        }
+        assert!(KeyId::find("0199c0de-0000-7000-8000-000000000000").is_some());
+    }
+}

@@ -1,0 +1,222 @@
+//! Who calls: from metadata to a [`Caller`], by the same check as everyone's; and whether it may touch what it names.
+//! What is decided here from memory is decided once more under the head lock: this is for an answer before the request
+//! is looked at, that one is for the truth.
+
+use super::rpcs::{Admission, Rpc};
+use crate::check::{Caller, Index};
+use crate::clock::Clock;
+use crate::desk::keys::KeyParent;
+use crate::desk::{Call, KeyName, UserName};
+use crate::domain::decision::Query;
+use crate::domain::name::{ApplicationId, Collection, KeyId, Owner, Path, TenantId, UserId};
+use crate::domain::policy::{Demand, Directory, Whose};
+use crate::domain::user::Role;
+use crate::error::{Error, Result};
+use std::sync::Arc;
+use tonic::metadata::MetadataMap;
+use tonic::{Extensions, Request};
+
+/// Where callers are admitted.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) index: Arc<Index>,
+    pub(crate) clock: Clock,
+}
+
+/// An admitted caller of one RPC.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) caller: Caller,
+    pub(crate) call: Call,
+    rpc: Rpc,
+}
+
+/// Where a request came from, and under which id it is traced.
+pub(crate) fn call_of<T>(request: &Request<T>) -> Call {
+    Call { request_id: request_id(request.extensions()), source_ip: source_ip(request) }
+}
+
+fn request_id(extensions: &Extensions) -> String {
+    extensions.get::<super::observe::RequestId>().map(|id| id.0.clone()).unwrap_or_default()
+}
+
+/// The address of the peer, without its port; empty on a Unix socket.
+pub(crate) fn source_ip<T>(request: &Request<T>) -> String {
+    request.remote_addr().map(|address| address.ip().to_canonical().to_string()).unwrap_or_default()
+}
+
+/// The credential in the metadata: `authorization: Bearer …` or `x-api-key`; two are refused.
+pub(crate) fn credential(metadata: &MetadataMap) -> Result<Option<&str>> {
+    let refused = |reason: &str| Error::Unauthenticated { reason: reason.to_owned() };
+    let mut values = metadata.get_all("authorization").iter().map(|value| (true, value));
+    let mut keys = metadata.get_all("x-api-key").iter().map(|value| (false, value));
+    let mut all = values.by_ref().chain(keys.by_ref());
+    let Some((is_authorization, value)) = all.next() else { return Ok(None) };
+    if all.next().is_some() {
+        return Err(refused("more than one credential was sent in authorization and x-api-key"));
+    }
+    let text = value.to_str().map_err(|_| refused("the credential is not visible ASCII"))?;
+    if !is_authorization {
+        return Ok(Some(text));
+    }
+    match text.split_once(' ') {
+        Some((scheme, credential)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(credential.trim_start())),
+        _ => Err(refused("authorization must be of the scheme Bearer")),
+    }
+}
+
+fn secret_key(metadata: &MetadataMap) -> Result<&str> {
+    let mut values = metadata.get_all("x-secret-key").iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(""),
+        (Some(value), None) => value
+            .to_str()
+            .map_err(|_| Error::Unauthenticated { reason: "x-secret-key is not visible ASCII".to_owned() }),
+        (Some(_), Some(_)) => Err(Error::Unauthenticated { reason: "more than one x-secret-key was sent".to_owned() }),
+    }
+}
+
+impl Gate {
+    /// Admits the caller of a request.
+    pub(crate) fn admit<T>(&self, request: &Request<T>, rpc: Rpc) -> Result<Admitted> {
+        let call = call_of(request);
+        let caller = self.admit_metadata(request.metadata(), &call.source_ip)?;
+        let admitted = Admitted { caller, call, rpc };
+        match rpc.admission {
+            Admission::Root if !admitted.caller.actor().is_root() => {
+                Err(Error::Forbidden { missing: "what only root holds".to_owned() })
+            }
+            Admission::Root | Admission::Permission(_) | Admission::None | Admission::Door => Ok(admitted),
+        }
+    }
+
+    /// Admits whoever sent this metadata from that address.
+    pub(crate) fn admit_metadata(&self, metadata: &MetadataMap, source_ip: &str) -> Result<Caller> {
+        let credential = credential(metadata)?.unwrap_or_default();
+        let query = Query { secret_key: secret_key(metadata)?, source_ip, ..Query::default() };
+        self.index.admit(credential, &query, self.clock.now())
+    }
+
+    fn whose_user(&self, tenant: &TenantId, user: &UserId) -> Option<Whose> {
+        self.index.directory().whose(tenant, Collection::Users, user.as_str())
+    }
+
+    /// The key that `name` names, if the caller may touch it.
+    pub(crate) fn key(&self, admitted: &Admitted, name: &str, field: &str) -> Result<KeyName> {
+        let found = match Path::find(name) {
+            Some(Path { tenant, child: Some((Collection::Keys, id)) }) => Some((tenant, id)),
+            _ => None,
+        };
+        let (tenant, id) = admitted.shape(found, Collection::Keys, field, "tenants/{tenant}/keys/{key}")?;
+        let tenant = admitted.tenant(tenant, field, name)?;
+        let whose = self.index.directory().whose(&tenant, Collection::Keys, id);
+        let key = KeyId::find(id);
+        let exists = key.as_ref().is_some_and(|key| self.index.has_key(&tenant, key));
+        admitted.may(Collection::Keys, id, whose, exists, name)?;
+        let id = key.ok_or_else(|| Error::not_found(name))?;
+        Ok(KeyName { tenant, id })
+    }
+
+    /// The user that `name` names, if the caller may touch it.
+    pub(crate) fn user(&self, admitted: &Admitted, name: &str, field: &str) -> Result<UserName> {
+        let found = match Path::find(name) {
+            Some(Path { tenant, child: Some((Collection::Users, id)) }) => Some((tenant, id)),
+            _ => None,
+        };
+        let (tenant, id) = admitted.shape(found, Collection::Users, field, "tenants/{tenant}/users/{user}")?;
+        let tenant = admitted.tenant(tenant, field, name)?;
+        let user = UserId::find(id);
+        let whose = user.as_ref().and_then(|user| self.whose_user(&tenant, user));
+        let exists = whose.is_some();
+        admitted.may(Collection::Users, id, whose, exists, name)?;
+        let id = user.ok_or_else(|| Error::not_found(name))?;
+        Ok(UserName { tenant, id })
+    }
+
+    /// The tenant that `name` names, if the caller may touch it.
+    pub(crate) fn tenant(&self, admitted: &Admitted, name: &str, field: &str) -> Result<TenantId> {
+        let found = match Path::find(name) {
+            Some(Path { tenant, child: None }) => Some((tenant, "")),
+            _ => None,
+        };
+        let (tenant, _) = admitted.shape(found, Collection::Tenants, field, "tenants/{tenant}")?;
+        let tenant = admitted.tenant(tenant, field, name)?;
+        admitted.may(Collection::Tenants, tenant.as_str(), None, true, name)?;
+        Ok(tenant)
+    }
+
+    /// The tenant under which `collection` is listed or added to, if the caller may.
+    pub(crate) fn parent_tenant(&self, admitted: &Admitted, parent: &str, collection: Collection) -> Result<TenantId> {
+        let found = match Path::find(parent) {
+            Some(Path { tenant, child: None }) => Some((tenant, "")),
+            _ => None,
+        };
+        let (tenant, _) = admitted.shape(found, collection, "parent", "tenants/{tenant}")?;
+        let tenant = admitted.tenant(tenant, "parent", parent)?;
+        admitted.may(collection, "*", None, true, parent)?;
+        Ok(tenant)
+    }
+
+    /// The tenant or owner under which keys are listed or made, if the caller may. A member lists a tenant's keys as
+    /// its own.
+    pub(crate) fn key_parent(&self, admitted: &Admitted, parent: &str) -> Result<KeyParent> {
+        let shape = "tenants/{tenant}, tenants/{tenant}/users/{user} or tenants/{tenant}/applications/{application}";
+        let found = Path::find(parent)
+            .filter(|path| matches!(path.child, None | Some((Collection::Users | Collection::Applications, _))));
+        let path = admitted.shape(found, Collection::Keys, "parent", shape)?;
+        let tenant = admitted.tenant(path.tenant, "parent", parent)?;
+        let actor = admitted.caller.actor();
+        let owner = match path.child {
+            Some((Collection::Users, id)) => Some(UserId::find(id).map(Owner::User)),
+            Some((_, id)) => Some(ApplicationId::find(id).map(Owner::Application)),
+            None => actor.user().filter(|_| actor.is_member()).cloned().map(Owner::User).map(Some),
+        };
+        let user = owner.as_ref().map_or_else(|| actor.user(), |owner| owner.as_ref().and_then(Owner::user));
+        let whose = user.and_then(|user| self.whose_user(&tenant, user));
+        let exists = whose.is_some();
+        admitted.may(Collection::Keys, "*", whose, exists, parent)?;
+        match owner {
+            Some(None) => Err(Error::not_found(parent)),
+            Some(owner) => Ok(KeyParent { tenant, owner }),
+            None => Ok(KeyParent { tenant, owner: None }),
+        }
+    }
+}
+
+impl Admitted {
+    /// The parts of a name, or what shape it should have: told only to those who may use the RPC at all.
+    fn shape<T>(&self, found: Option<T>, collection: Collection, field: &str, shape: &str) -> Result<T> {
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let actor = self.caller.actor();
+        let own = actor.user().filter(|_| actor.is_member());
+        let whose = own.map(|user| Whose { user: user.clone(), role: Role::Member });
+        let id = own.filter(|_| collection == Collection::Users).map_or("*", |user| user.as_str());
+        self.may(collection, id, whose, true, "")?;
+        Err(Error::invalid(field, format!("must be of the form {shape}")))
+    }
+
+    /// The tenant that stands in a name: `-` is the caller's own, and another's does not exist.
+    fn tenant(&self, text: &str, field: &str, name: &str) -> Result<TenantId> {
+        let own = self.caller.actor().tenant();
+        if text == "-" {
+            return own
+                .cloned()
+                .ok_or_else(|| Error::invalid(field, "must name a tenant, since root has none of its own"));
+        }
+        TenantId::find(text).filter(|tenant| own.is_none_or(|own| own == tenant)).ok_or_else(|| Error::not_found(name))
+    }
+
+    /// Refuses a caller that may not do this RPC's action. A member is told that nothing is there where nothing is.
+    fn may(&self, collection: Collection, id: &str, whose: Option<Whose>, exists: bool, name: &str) -> Result<()> {
+        let demand = Demand { collection, id, action: self.rpc.action, whose };
+        if self.caller.actor().power().may(&demand) {
+            Ok(())
+        } else if self.caller.actor().is_member() && !exists {
+            Err(Error::not_found(name))
+        } else {
+            Err(Error::Forbidden { missing: demand.describe() })
+        }
+    }
+}

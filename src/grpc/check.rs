@@ -1,0 +1,291 @@
+//! `keyward.v1.CheckService`: borrows the message into a query, asks the index, turns the answer into the reply.
+
+use super::caller::{Gate, source_ip};
+use super::keys::MAX_BATCH;
+use super::{convert, rpcs};
+use crate::check::{Answer, Caller};
+use crate::domain::decision::{Decision, Permission, Query, Reason};
+use crate::domain::name::{Owner, Path, TenantId};
+use crate::error::{Error, Result};
+use crate::proto::v1 as proto;
+use crate::proto::v1::check_service_server::CheckService;
+use crate::replica::Ledger;
+use crate::telemetry::{Decisions, Surface};
+use prost::Message;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_stream::{Stream, StreamExt};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+/// The largest unary Check; BatchCheck and StreamCheck are bound by the message limit of the listener.
+const MAX_CHECK_BYTES: usize = 64 * 1024;
+
+/// How long a Check that asks for a newer revision waits if its call has no deadline.
+const DEFAULT_WAIT: Duration = Duration::from_secs(10);
+
+/// What is left of a deadline for the answer to travel.
+const ANSWER_MARGIN: Duration = Duration::from_millis(20);
+
+/// Who may ask at this listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Whoever can reach it.
+    Open,
+    /// Holders of a credential that holds `keyward/check` `use`, each for its own tenant.
+    Bearer,
+}
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct CheckApi {
+    gate: Gate,
+    ledger: Ledger,
+    door: Door,
+    decisions: Arc<Decisions>,
+}
+
+impl CheckApi {
+    /// The service behind `door`.
+    pub fn new(api: &super::Api, door: Door, decisions: Arc<Decisions>) -> Self {
+        Self { gate: api.gate.clone(), ledger: api.desk.ledger.clone(), door, decisions }
+    }
+
+    /// Lets the asker in; a caller bound to a tenant asks for that tenant only.
+    fn enter(&self, metadata: &MetadataMap, source_ip: &str) -> Result<Option<Caller>> {
+        if self.door == Door::Open {
+            return Ok(None);
+        }
+        let caller = self.gate.admit_metadata(metadata, source_ip)?;
+        let directory = self.gate.index.directory();
+        if caller.actor().power().holds("keyward/check", "use", &directory) {
+            Ok(Some(caller))
+        } else {
+            Err(Error::Forbidden { missing: "use on keyward/check".to_owned() })
+        }
+    }
+
+    async fn answer(
+        &self,
+        caller: Option<&Caller>,
+        message: proto::CheckRequest,
+        deadline: Instant,
+        surface: Surface,
+    ) -> Result<proto::CheckResponse> {
+        if message.min_revision > self.gate.index.applied() {
+            self.ledger.reached(message.min_revision, deadline).await?;
+        }
+        let tenant = self.tenant(caller, &message.tenant)?;
+        let permissions: Vec<Permission<'_>> = message
+            .permissions
+            .iter()
+            .map(|permission| Permission { resource: &permission.resource, action: &permission.action })
+            .collect();
+        let context = message.context.as_ref();
+        let query = Query {
+            tenant: tenant.as_ref(),
+            secret_key: &message.secret_key,
+            permissions: &permissions,
+            source_ip: context.map_or("", |context| &context.source_ip),
+            referrer: context.map_or("", |context| &context.referrer),
+        };
+        let answer = self.gate.index.check(&message.credential, &query, self.gate.clock.now())?;
+        self.decisions.count(surface, &answer.decision);
+        Ok(reply(answer, message))
+    }
+
+    /// The tenant a Check is about: the caller's own, if it has one, or the one asked for.
+    fn tenant(&self, caller: Option<&Caller>, name: &str) -> Result<Option<TenantId>> {
+        let own = caller.and_then(|caller| caller.actor().tenant());
+        if name.is_empty() {
+            return Ok(own.cloned());
+        }
+        let Some(Path { tenant, child: None }) = Path::find(name) else {
+            return Err(Error::invalid("tenant", "must be of the form tenants/{tenant}"));
+        };
+        if tenant == "-" {
+            return own
+                .map(|own| Some(own.clone()))
+                .ok_or_else(|| Error::invalid("tenant", "must name a tenant, since the caller has none of its own"));
+        }
+        let found = TenantId::find(tenant).filter(|tenant| self.gate.index.has_tenant(tenant));
+        match found {
+            Some(tenant) if own.is_none_or(|own| *own == tenant) => Ok(Some(tenant)),
+            _ => Err(Error::not_found(name)),
+        }
+    }
+}
+
+/// What a question must be before it is looked at.
+fn validate(message: &proto::CheckRequest, field: &str) -> Result<()> {
+    if message.min_revision < 0 {
+        return Err(Error::invalid(format!("{field}min_revision"), "must not be negative"));
+    }
+    Ok(())
+}
+
+fn reply(answer: Answer, message: proto::CheckRequest) -> proto::CheckResponse {
+    let Answer { decision, principal, revision } = answer;
+    let missing = decision.missing().iter().filter_map(|place| message.permissions.get(*place)).cloned().collect();
+    proto::CheckResponse {
+        decision: decision_out(&decision).into(),
+        reasons: decision.reasons().iter().map(|reason| reason_out(reason).into()).collect(),
+        principal: principal.map(|principal| principal_out(&principal)),
+        missing,
+        expire_time: convert::maybe_timestamp(decision.expire_time()),
+        cache_ttl: Some(prost_types::Duration::default()),
+        revision,
+        id: message.id,
+    }
+}
+
+fn decision_out(decision: &Decision) -> proto::Decision {
+    if decision.is_allowed() { proto::Decision::Allowed } else { proto::Decision::Denied }
+}
+
+fn reason_out(reason: Reason) -> proto::Reason {
+    match reason {
+        Reason::Missing => proto::Reason::Missing,
+        Reason::Malformed => proto::Reason::Malformed,
+        Reason::NotFound => proto::Reason::NotFound,
+        Reason::TokenSignatureInvalid => proto::Reason::TokenSignatureInvalid,
+        Reason::Deleted => proto::Reason::Deleted,
+        Reason::Revoked => proto::Reason::Revoked,
+        Reason::RotatedOut => proto::Reason::RotatedOut,
+        Reason::Expired => proto::Reason::Expired,
+        Reason::NotYetValid => proto::Reason::NotYetValid,
+        Reason::Suspended => proto::Reason::Suspended,
+        Reason::TenantSuspended => proto::Reason::TenantSuspended,
+        Reason::OwnerSuspended => proto::Reason::OwnerSuspended,
+        Reason::ApplicationNotVerified => proto::Reason::ApplicationNotVerified,
+        Reason::ApplicationRevoked => proto::Reason::ApplicationRevoked,
+        Reason::SecretKeyRequired => proto::Reason::SecretKeyRequired,
+        Reason::SecretKeyMismatch => proto::Reason::SecretKeyMismatch,
+        Reason::IpNotAllowed => proto::Reason::IpNotAllowed,
+        Reason::ReferrerNotAllowed => proto::Reason::ReferrerNotAllowed,
+        Reason::TokenAudienceMismatch => proto::Reason::TokenAudienceMismatch,
+        Reason::NotGranted => proto::Reason::NotGranted,
+    }
+}
+
+fn principal_out(principal: &crate::check::Principal) -> proto::Principal {
+    let Some(facts) = principal.facts() else {
+        return proto::Principal { key: "root".to_owned(), ..proto::Principal::default() };
+    };
+    let owner = facts.owner.as_ref().map(|owner| owner.name(&facts.tenant)).unwrap_or_default();
+    let (user, application) = match facts.owner {
+        Some(Owner::Application(_)) => (String::new(), owner),
+        Some(Owner::User(_)) | None => (owner, String::new()),
+    };
+    proto::Principal {
+        tenant: facts.tenant.name(),
+        user,
+        application,
+        key: crate::domain::name::key_name(&facts.tenant, &facts.id),
+        key_type: convert::key_type_out(facts.kind).into(),
+        token: String::new(),
+        labels: facts.labels.clone(),
+    }
+}
+
+/// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
+fn deadline(metadata: &MetadataMap) -> Instant {
+    let timeout = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    let wait = timeout.map_or(DEFAULT_WAIT, |timeout| timeout.saturating_sub(ANSWER_MARGIN.max(timeout / 10)));
+    Instant::now() + wait.min(Duration::from_secs(3600))
+}
+
+/// A `grpc-timeout`: up to eight digits and a unit.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number.saturating_mul(3600))),
+        "M" => Some(Duration::from_secs(number.saturating_mul(60))),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[tonic::async_trait]
+impl CheckService for CheckApi {
+    async fn check(&self, request: Request<proto::CheckRequest>) -> Result<Response<proto::CheckResponse>, Status> {
+        let caller = match self.door {
+            Door::Open => None,
+            Door::Bearer => self.enter(request.metadata(), &source_ip(&request))?,
+        };
+        let deadline = if request.get_ref().min_revision > 0 { deadline(request.metadata()) } else { Instant::now() };
+        let message = request.into_inner();
+        if message.encoded_len() > MAX_CHECK_BYTES {
+            let limit = format!("a Check of at most {MAX_CHECK_BYTES} bytes");
+            return Err(Error::Exhausted { limit, retry_after: None }.into());
+        }
+        validate(&message, "")?;
+        Ok(Response::new(self.answer(caller.as_ref(), message, deadline, Surface::Check).await?))
+    }
+
+    async fn batch_check(
+        &self,
+        request: Request<proto::BatchCheckRequest>,
+    ) -> Result<Response<proto::BatchCheckResponse>, Status> {
+        let caller = self.enter(request.metadata(), &source_ip(&request))?;
+        let deadline = deadline(request.metadata());
+        let proto::BatchCheckRequest { checks } = request.into_inner();
+        if checks.len() > MAX_BATCH {
+            return Err(Error::invalid("checks", format!("must hold at most {MAX_BATCH} checks")).into());
+        }
+        for (place, check) in checks.iter().enumerate() {
+            validate(check, &format!("checks[{place}]."))?;
+        }
+        let mut results = Vec::with_capacity(checks.len());
+        for check in checks {
+            results.push(self.answer(caller.as_ref(), check, deadline, Surface::Batch).await?);
+        }
+        Ok(Response::new(proto::BatchCheckResponse { results }))
+    }
+
+    type StreamCheckStream = Pin<Box<dyn Stream<Item = Result<proto::StreamCheckResponse, Status>> + Send>>;
+
+    async fn stream_check(
+        &self,
+        request: Request<Streaming<proto::StreamCheckRequest>>,
+    ) -> Result<Response<Self::StreamCheckStream>, Status> {
+        let source_ip = source_ip(&request);
+        let metadata = request.metadata().clone();
+        self.enter(&metadata, &source_ip)?;
+        let this = self.clone();
+        // The caller is admitted anew with every question: one who was revoked in between gets no more answers.
+        let answers = request.into_inner().then(move |question| {
+            let (this, metadata, source_ip) = (this.clone(), metadata.clone(), source_ip.clone());
+            async move {
+                let caller = this.enter(&metadata, &source_ip)?;
+                let check = question?.check.unwrap_or_default();
+                validate(&check, "check.")?;
+                let deadline = Instant::now() + DEFAULT_WAIT;
+                let result = this.answer(caller.as_ref(), check, deadline, Surface::Stream).await?;
+                Ok(proto::StreamCheckResponse { result: Some(result) })
+            }
+        });
+        Ok(Response::new(Box::pin(until_error(answers))))
+    }
+}
+
+/// A stream that ends with its first error.
+fn until_error<T>(stream: impl Stream<Item = Result<T, Status>>) -> impl Stream<Item = Result<T, Status>> {
+    let mut has_failed = false;
+    stream.map_while(move |item| {
+        if has_failed {
+            return None;
+        }
+        has_failed = item.is_err();
+        Some(item)
+    })
+}
+
+/// The methods of this file, for the table's sake.
+const _: [rpcs::Rpc; 3] = [rpcs::CHECK, rpcs::BATCH_CHECK, rpcs::STREAM_CHECK];

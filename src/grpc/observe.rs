@@ -1,0 +1,317 @@
+//! What every call passes first and last: it is timed and counted by method and code, held to its deadline, and, if it
+//! is administrative, given a request id and a line in the log. Absent: metadata and bodies, which are never looked at
+//! but for the headers named here. A Check pays for two `Instant`s, one look-up and one bound record.
+
+mod body;
+mod methods;
+
+use crate::telemetry::{Instruments, is_sampled, remote_context};
+pub use body::ObservedBody;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body::Body;
+use methods::{Kind, Method, Methods, name_of};
+use opentelemetry::trace::TraceContextExt as _;
+use pin_project_lite::pin_project;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::time::{Sleep, sleep_until};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use tower::{Layer, Service};
+use tracing::Span;
+use tracing::field::Empty;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+const GRPC_STATUS: &str = "grpc-status";
+const GRPC_MESSAGE: &str = "grpc-message";
+
+/// What tonic says, under CANCELLED, when a deadline has passed.
+const TONIC_TIMEOUT: [&[u8]; 2] = [b"Timeout expired", b"Timeout%20expired"];
+
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// The id under which an administrative call is known to its caller, to the log and to its event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(pub String);
+
+/// Puts [`Observe`] around the services of a listener. Clones share everything: make one for all listeners.
+#[derive(Clone, Debug)]
+pub struct ObserveLayer {
+    methods: Arc<Methods>,
+    is_tracing: bool,
+    longest: Option<Duration>,
+}
+
+impl ObserveLayer {
+    /// Every method of the descriptor sets, its labels bound at zero.
+    pub fn new(instruments: &Instruments) -> Self {
+        let methods = Arc::new(Methods::new(&instruments.call_duration));
+        Self { methods, is_tracing: instruments.is_tracing, longest: None }
+    }
+
+    /// With a limit on how long any answer may take to begin; a client's own deadline can only be shorter. Instead of
+    /// `tonic::transport::Server::timeout`, which answers CANCELLED.
+    #[must_use]
+    pub fn with_timeout(self, longest: Duration) -> Self {
+        Self { longest: Some(longest), ..self }
+    }
+}
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Observe { inner, layer: self.clone() }
+    }
+}
+
+/// A service whose calls are observed.
+#[derive(Clone, Debug)]
+pub struct Observe<S> {
+    inner: S,
+    layer: ObserveLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for Observe<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
+{
+    type Response = Response<ObservedBody<R>>;
+    type Error = S::Error;
+    type Future = Observing<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let begin = Instant::now();
+        let method = Arc::clone(self.layer.methods.find(request.uri().path()));
+        let longest = [grpc_timeout(request.headers()), self.layer.longest].into_iter().flatten().min();
+        let mut call = Call { method, begin, span: None, request_id: None, code: None };
+        match call.method.kind {
+            Kind::Administrative => {
+                let request_id = request_id(request.headers());
+                call.span = Some(self.span(&call.method, &request_id, request.headers()));
+                request.extensions_mut().insert(RequestId(request_id.clone()));
+                call.request_id = Some(request_id);
+            }
+            Kind::Check | Kind::Other => {
+                if self.layer.is_tracing && is_sampled(request.headers()) {
+                    call.span = Some(self.span(&call.method, "", request.headers()));
+                }
+            }
+        }
+        let inner = {
+            let _entered = call.enter();
+            self.inner.call(request)
+        };
+        let deadline = longest.and_then(|longest| begin.checked_add(longest));
+        Observing { inner, call: Some(call), deadline, sleep: None }
+    }
+}
+
+impl<S> Observe<S> {
+    fn span(&self, method: &Method, request_id: &str, headers: &HeaderMap) -> Span {
+        let label = &*method.label;
+        let span = tracing::info_span!(
+            "rpc",
+            otel.name = label,
+            otel.kind = "server",
+            otel.status_code = Empty,
+            rpc.system.name = "grpc",
+            rpc.method = label,
+            rpc.status_code = Empty,
+            request_id,
+        );
+        if self.layer.is_tracing
+            && let Some(context) = remote_context(headers)
+        {
+            // Fails only if the span is filtered out, and then has no parent to be had.
+            let _ = span.set_parent(context);
+        }
+        span
+    }
+}
+
+pin_project! {
+    /// The answer to come.
+    #[derive(Debug)]
+    pub struct Observing<F> {
+        #[pin]
+        inner: F,
+        call: Option<Call>,
+        deadline: Option<Instant>,
+        // Made when the answer is not there at once: most of them are.
+        #[pin]
+        sleep: Option<Sleep>,
+    }
+}
+
+impl<F, R, E> Future for Observing<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
+{
+    type Output = Result<Response<ObservedBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let polled = {
+            let _entered = this.call.as_ref().and_then(Call::enter);
+            this.inner.poll(context)
+        };
+        let response = match polled {
+            Poll::Ready(Ok(response)) => response.map(Some),
+            Poll::Ready(Err(error)) => {
+                if let Some(call) = this.call.take() {
+                    call.end(Code::Unknown);
+                }
+                return Poll::Ready(Err(error));
+            }
+            Poll::Pending => {
+                let Some(deadline) = *this.deadline else { return Poll::Pending };
+                if this.sleep.is_none() {
+                    this.sleep.set(Some(sleep_until(deadline.into())));
+                }
+                match this.sleep.as_pin_mut().map(|sleep| sleep.poll(context)) {
+                    Some(Poll::Ready(())) => late(),
+                    Some(Poll::Pending) | None => return Poll::Pending,
+                }
+            }
+        };
+        Poll::Ready(Ok(observed(response, this.call.take())))
+    }
+}
+
+/// The answer to a call whose deadline has passed.
+fn late<R>() -> Response<Option<R>> {
+    let details = ErrorDetails::with_error_info("DEADLINE_EXCEEDED", "keyward.v1", HashMap::new());
+    let status = Status::with_error_details(Code::DeadlineExceeded, "the deadline has passed", details);
+    status.into_http::<()>().map(|()| None)
+}
+
+/// Ends the call if its code is known with the headers, and otherwise leaves that to the body.
+fn observed<R: Body>(mut response: Response<Option<R>>, mut call: Option<Call>) -> Response<ObservedBody<R>> {
+    if let Some(request_id) = call.as_ref().and_then(|call| call.request_id.as_deref())
+        && let Ok(value) = HeaderValue::from_str(request_id)
+    {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let is_over = response.body().as_ref().is_none_or(Body::is_end_stream);
+    if let Some(code) = code_of(response.headers_mut()).or(is_over.then_some(Code::Unknown))
+        && let Some(call) = call.take()
+    {
+        call.end(code);
+    }
+    response.map(|inner| ObservedBody::new(inner, call))
+}
+
+/// The status code in headers or trailers, if there is one; tonic's time-out becomes what it is.
+fn code_of(headers: &mut HeaderMap) -> Option<Code> {
+    let code = Code::from_bytes(headers.get(GRPC_STATUS)?.as_bytes());
+    let is_timeout = |message: &HeaderValue| TONIC_TIMEOUT.contains(&message.as_bytes());
+    if code == Code::Cancelled && headers.get(GRPC_MESSAGE).is_some_and(is_timeout) {
+        headers.insert(GRPC_STATUS, HeaderValue::from(Code::DeadlineExceeded as i32));
+        return Some(Code::DeadlineExceeded);
+    }
+    Some(code)
+}
+
+/// One call until its outcome is known. Dropped before that, it was cancelled; it is never taken for a success.
+#[derive(Debug)]
+struct Call {
+    method: Arc<Method>,
+    begin: Instant,
+    span: Option<Span>,
+    request_id: Option<String>,
+    code: Option<Code>,
+}
+
+impl Call {
+    fn enter(&self) -> Option<tracing::span::Entered<'_>> {
+        self.span.as_ref().map(Span::enter)
+    }
+
+    fn end(mut self, code: Code) {
+        self.code = Some(code);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let unknown = if std::thread::panicking() { Code::Internal } else { Code::Cancelled };
+        let code = self.code.unwrap_or(unknown);
+        let duration = self.begin.elapsed();
+        self.method.record(code, duration);
+        if let Some(span) = &self.span {
+            span.record("rpc.status_code", name_of(code));
+            if is_servers_fault(code) {
+                span.record("otel.status_code", "ERROR");
+            }
+        }
+        if code != Code::Internal && self.request_id.is_none() {
+            return;
+        }
+        let (method, code_name) = (&*self.method.label, name_of(code));
+        let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let request_id = self.request_id.as_deref().unwrap_or_default();
+        // Without its span, which says the same.
+        if code == Code::Internal {
+            tracing::warn!(parent: None, method, code = code_name, duration_us, request_id, "call failed");
+        } else {
+            tracing::debug!(parent: None, method, code = code_name, duration_us, request_id, "call ended");
+        }
+    }
+}
+
+/// Whether a span of that code is an error of the server's, as the semantic conventions have it.
+fn is_servers_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+/// The caller's own id if it can be shown in a log; else its trace; else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let own = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let is_fit =
+        |id: &&str| (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    own.filter(is_fit)
+        .map(str::to_owned)
+        .or_else(|| remote_context(headers).map(|context| context.span().span_context().trace_id().to_string()))
+        .unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
+}
+
+/// The client's deadline: at most eight digits and a unit.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let (unit, digits) = headers.get(GRPC_TIMEOUT)?.as_bytes().split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = digits.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+    match unit {
+        b'H' => Some(Duration::from_secs(number * 3600)),
+        b'M' => Some(Duration::from_secs(number * 60)),
+        b'S' => Some(Duration::from_secs(number)),
+        b'm' => Some(Duration::from_millis(number)),
+        b'u' => Some(Duration::from_micros(number)),
+        b'n' => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

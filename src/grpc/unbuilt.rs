@@ -1,0 +1,51 @@
+//! Services that the contract names and this build does not have yet: each method says so.
+
+use super::rpcs;
+use crate::error::Error;
+use crate::proto::v1 as proto;
+use proto::admin_service_server::AdminService;
+use proto::application_service_server::ApplicationService;
+use proto::token_service_server::TokenService;
+use tonic::{Request, Response, Status};
+
+/// Answers `UNIMPLEMENTED`.
+#[derive(Clone, Copy, Debug)]
+pub struct Unbuilt;
+
+macro_rules! unbuilt {
+    ($service:ident: $($method:ident $request:ident $response:ident $rpc:ident,)*) => {
+        #[tonic::async_trait]
+        impl $service for Unbuilt {
+            $(async fn $method(&self, _: Request<proto::$request>) -> Result<Response<proto::$response>, Status> {
+                Err(Error::Unbuilt { method: rpcs::$rpc.method }.into())
+            })*
+        }
+    };
+}
+
+unbuilt! { TokenService:
+    create_token CreateTokenRequest CreateTokenResponse CREATE_TOKEN,
+    create_session CreateSessionRequest CreateSessionResponse CREATE_SESSION,
+    list_sessions ListSessionsRequest ListSessionsResponse LIST_SESSIONS,
+    introspect_token IntrospectTokenRequest IntrospectTokenResponse INTROSPECT_TOKEN,
+    revoke_token RevokeTokenRequest RevokeTokenResponse REVOKE_TOKEN,
+    get_jwks GetJwksRequest GetJwksResponse GET_JWKS,
+}
+
+unbuilt! { ApplicationService:
+    create_application CreateApplicationRequest CreateApplicationResponse CREATE_APPLICATION,
+    verify_application VerifyApplicationRequest VerifyApplicationResponse VERIFY_APPLICATION,
+    resend_verification ResendVerificationRequest ResendVerificationResponse RESEND_VERIFICATION,
+    get_application GetApplicationRequest GetApplicationResponse GET_APPLICATION,
+    list_applications ListApplicationsRequest ListApplicationsResponse LIST_APPLICATIONS,
+    update_application UpdateApplicationRequest UpdateApplicationResponse UPDATE_APPLICATION,
+    rotate_application_secret RotateApplicationSecretRequest RotateApplicationSecretResponse ROTATE_APPLICATION_SECRET,
+    revoke_application RevokeApplicationRequest RevokeApplicationResponse REVOKE_APPLICATION,
+    activate_application ActivateApplicationRequest ActivateApplicationResponse ACTIVATE_APPLICATION,
+    delete_application DeleteApplicationRequest DeleteApplicationResponse DELETE_APPLICATION,
+}
+
+unbuilt! { AdminService:
+    list_replicas ListReplicasRequest ListReplicasResponse LIST_REPLICAS,
+    get_status GetStatusRequest GetStatusResponse GET_STATUS,
+}

@@ -1,0 +1,45 @@
+//! Parses the command line and runs what it asks for.
+
+use clap::{Parser, Subcommand};
+use keyward::cli::{self, ClientOptions};
+use keyward::config::ServeArgs;
+use keyward::server::{self, RootArgs};
+use std::process::ExitCode;
+
+/// Issues, rotates, suspends, revokes and checks API keys; a revoked key is revoked everywhere.
+#[derive(Debug, Parser)]
+#[command(name = "keyward", version)]
+struct Arguments {
+    #[command(flatten)]
+    client: ClientOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Box<ServeArgs>),
+    /// Manage the root credential, offline
+    #[command(subcommand)]
+    Root(RootArgs),
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Serve(args) => server::serve(*args).await,
+        Command::Root(args) => server::root(args).await,
+        Command::Client(command) => return cli::run(command, arguments.client).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keyward: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Wiring and life: open the store, make root on the first start, load the index, bind the listeners, serve, drain.
+//! Nothing is bound before root exists and the rows are loaded.
+
+mod listen;
+mod ops;
+mod root_key;
+
+use crate::check::Index;
+use crate::clock::Clock;
+use crate::config::{Address, CheckAuth, Config, DatabaseUrl, ServeArgs};
+use crate::desk::Desk;
+use crate::domain::credential::Credential;
+use crate::error::{Error, Result};
+use crate::grpc::health::Health;
+use crate::grpc::observe::ObserveLayer;
+use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, Unbuilt, UserApi};
+use crate::proto::v1::admin_service_server::AdminServiceServer;
+use crate::proto::v1::application_service_server::ApplicationServiceServer;
+use crate::proto::v1::check_service_client::CheckServiceClient;
+use crate::proto::v1::check_service_server::CheckServiceServer;
+use crate::proto::v1::event_service_server::EventServiceServer;
+use crate::proto::v1::key_service_server::KeyServiceServer;
+use crate::proto::v1::tenant_service_server::TenantServiceServer;
+use crate::proto::v1::token_service_server::TokenServiceServer;
+use crate::proto::v1::user_service_server::UserServiceServer;
+use crate::proto::v1::{CheckRequest, Decision};
+use crate::replica::follow;
+use crate::store::Store;
+use crate::telemetry::{Gauges, Telemetry};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+
+/// The largest message of BatchCheck and administration.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// How often it is written down when keys were last used.
+const USES_INTERVAL: Duration = Duration::from_secs(60);
+
+/// `keyward serve`: runs until SIGTERM or SIGINT.
+pub async fn serve(args: ServeArgs) -> Result<()> {
+    let mut server = Server::start(Config::load(args)?, Clock::default()).await?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;
+    server.introduce().await?;
+    server
+        .run_until(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await
+}
+
+/// `keyward root …`: what is done to the root credential without a server.
+#[derive(Debug, clap::Subcommand)]
+pub enum RootArgs {
+    /// Replace the root credential; the old one ends at once. On SQLite the server must be stopped
+    Rotate {
+        /// Where the rows are, as for `serve`
+        #[arg(long, value_name = "URL", env = "KEYWARD_DATABASE_URL", hide_env_values = true)]
+        database_url: DatabaseUrl,
+        /// Write the credential to this file (mode 0600) instead of printing it
+        #[arg(long, value_name = "PATH", env = "KEYWARD_ROOT_KEY_FILE")]
+        root_key_file: Option<PathBuf>,
+    },
+}
+
+/// Carries out a command on the root credential.
+pub async fn root(args: RootArgs) -> Result<()> {
+    let RootArgs::Rotate { database_url, root_key_file } = args;
+    let store = Store::open(database_url.as_str(), Clock::default()).await?;
+    let credential = root_key::rotate(&store, root_key_file.as_deref()).await?;
+    store.close().await?;
+    match root_key_file {
+        Some(path) => print(&format!("The new root credential is in {}\n", path.display())),
+        None => print(&format!("New root credential (shown once, keep it now):\n\n  {}\n", credential.expose())),
+    }
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub struct Server {
+    data_addr: Address,
+    admin_addr: Address,
+    ops_addr: Address,
+    root_credential: Option<Credential>,
+    is_root_kept: bool,
+    health: Health,
+    index: Arc<Index>,
+    store: Store,
+    telemetry: Telemetry,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<Result<()>>,
+    drain_timeout: Duration,
+}
+
+impl Server {
+    /// Starts a server. When this returns, its listeners answer.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self> {
+        let telemetry = Telemetry::start(&config)?;
+        let store = Store::open(config.database_url.as_str(), clock.clone()).await?;
+        let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
+        let index = Arc::new(Index::default());
+        let ledger = follow(store.clone(), Arc::clone(&index), &clock).await?;
+        index.set_serving(true);
+        telemetry.show(gauges(&index));
+
+        let desk = Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock };
+        let api = Api::new(desk, &store.page_token_key().await?);
+        let health = Health::default();
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+
+        let observe = ObserveLayer::new(telemetry.instruments());
+        let decisions = &telemetry.instruments().decisions;
+        let check = |door| {
+            CheckServiceServer::new(CheckApi::new(&api, door, Arc::clone(decisions)))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        };
+        let data_door = match config.check_auth {
+            None | Some(CheckAuth::None) => Door::Open,
+            Some(CheckAuth::Bearer | CheckAuth::Mtls) => Door::Bearer,
+        };
+        let data = Routes::new(health.server()).add_service(check(data_door));
+        let admin = admin_routes(&api, check(Door::Bearer), &health)?;
+        let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), &health);
+
+        let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
+        let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
+        let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
+        tasks.spawn(note_uses(store.clone(), Arc::clone(&index), stopped));
+        health.set_serving(true);
+        tracing::info!(data = %data_addr, admin = %admin_addr, ops = %ops_addr, revision = index.applied(), "serving");
+        Ok(Self {
+            data_addr,
+            admin_addr,
+            ops_addr,
+            root_credential,
+            is_root_kept: config.root_key_file.is_some(),
+            health,
+            index,
+            store,
+            telemetry,
+            stop,
+            tasks,
+            drain_timeout: config.drain_timeout,
+        })
+    }
+
+    /// Where Check is answered.
+    pub fn data_addr(&self) -> &Address {
+        &self.data_addr
+    }
+
+    /// Where everything is answered.
+    pub fn admin_addr(&self) -> &Address {
+        &self.admin_addr
+    }
+
+    /// Where metrics are.
+    pub fn ops_addr(&self) -> &Address {
+        &self.ops_addr
+    }
+
+    /// The root credential, if this start has made it; taken once.
+    pub fn take_root_credential(&mut self) -> Option<Credential> {
+        self.root_credential.take()
+    }
+
+    /// On a first start: tells the operator what was made, and has a first Check answered over the wire.
+    pub async fn introduce(&mut self) -> Result<()> {
+        let Some(credential) = self.take_root_credential() else { return Ok(()) };
+        let answer = first_check(&self.data_addr, &credential).await?;
+        let mut text = String::new();
+        if !self.is_root_kept {
+            text.push_str("Root credential (shown once, keep it now):\n\n  ");
+            text.push_str(credential.expose());
+            text.push_str("\n\n");
+        }
+        text.push_str(&format!("First Check, asked over gRPC at {}: {answer}\n", self.data_addr));
+        text.push_str("Ask it yourself:\n\n");
+        let server = format!("{}", self.data_addr);
+        let server = if server == "127.0.0.1:50051" { String::new() } else { format!(" --server {server}") };
+        if self.is_root_kept {
+            text.push_str(&format!("  keyward check{server} --credential-file <the file of --root-key-file>\n"));
+        } else {
+            text.push_str(&format!("  KEYWARD_CREDENTIAL={} keyward check{server}\n", credential.expose()));
+        }
+        print(&text)
+    }
+
+    /// Serves until `shutdown` completes or a listener fails, then drains.
+    pub async fn run_until(mut self, shutdown: impl Future<Output = ()>) -> Result<()> {
+        let failed = tokio::select! {
+            () = shutdown => None,
+            ended = self.tasks.join_next() => ended,
+        };
+        match failed {
+            Some(Ok(Err(error))) => {
+                tracing::error!("a listener failed: {error}");
+                self.shutdown().await?;
+                Err(error)
+            }
+            Some(Err(error)) => {
+                self.shutdown().await?;
+                Err(Error::internal(error))
+            }
+            Some(Ok(Ok(()))) | None => self.shutdown().await,
+        }
+    }
+
+    /// Takes no new calls, lets those under way finish within the drain time-out, and closes everything.
+    pub async fn shutdown(mut self) -> Result<()> {
+        self.health.set_serving(false);
+        self.health.drain();
+        self.stop.send_replace(true);
+        let drained = tokio::time::timeout(self.drain_timeout, async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Ok(Err(error)) = ended {
+                    tracing::warn!("while draining: {error}");
+                }
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!("calls were still under way after the drain time-out and were cut off");
+            self.tasks.shutdown().await;
+        }
+        flush_uses(&self.store, &self.index).await;
+        self.index.set_serving(false);
+        let closed = self.store.close().await;
+        self.telemetry.shutdown().await;
+        closed
+    }
+}
+
+fn gauges(index: &Arc<Index>) -> Gauges {
+    let (credentials, revision, is_serving) = (Arc::clone(index), Arc::clone(index), Arc::clone(index));
+    Gauges {
+        credentials: Box::new(move || credentials.credential_count()),
+        revision: Box::new(move || revision.applied()),
+        is_serving: Box::new(move || is_serving.is_serving()),
+    }
+}
+
+/// Everything, with reflection in both versions, each of which lists both.
+fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health) -> Result<Routes> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(crate::proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+            .include_reflection_service(false)
+    };
+    let limit = MAX_MESSAGE_BYTES;
+    Ok(Routes::new(health.server())
+        .add_service(reflection().build_v1().map_err(Error::internal)?)
+        .add_service(reflection().build_v1alpha().map_err(Error::internal)?)
+        .add_service(check)
+        .add_service(KeyServiceServer::new(KeyApi::new(api.clone())).max_decoding_message_size(limit))
+        .add_service(TenantServiceServer::new(TenantApi(api.clone())).max_decoding_message_size(limit))
+        .add_service(UserServiceServer::new(UserApi(api.clone())).max_decoding_message_size(limit))
+        .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
+        .add_service(TokenServiceServer::new(Unbuilt).max_decoding_message_size(limit))
+        .add_service(ApplicationServiceServer::new(Unbuilt).max_decoding_message_size(limit))
+        .add_service(AdminServiceServer::new(Unbuilt).max_decoding_message_size(limit)))
+}
+
+/// Writes down when keys were last used, each minute and at the end.
+async fn note_uses(store: Store, index: Arc<Index>, mut stopped: watch::Receiver<bool>) -> Result<()> {
+    loop {
+        let is_over = tokio::time::timeout(USES_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_ok();
+        if is_over {
+            return Ok(());
+        }
+        flush_uses(&store, &index).await;
+    }
+}
+
+async fn flush_uses(store: &Store, index: &Index) {
+    let uses = index.take_uses();
+    if uses.is_empty() {
+        return;
+    }
+    if let Err(error) = store.note_uses(&uses).await {
+        tracing::warn!(count = uses.len(), "it could not be written down when keys were last used: {error}");
+    }
+}
+
+/// Asks the data listener about root's own credential, as any client would.
+async fn first_check(address: &Address, credential: &Credential) -> Result<String> {
+    let channel = listen::connect(address).await?;
+    let mut request =
+        tonic::Request::new(CheckRequest { credential: credential.expose().to_owned(), ..CheckRequest::default() });
+    let bearer = format!("Bearer {}", credential.expose()).parse().map_err(Error::internal)?;
+    request.metadata_mut().insert("authorization", bearer);
+    let answer = CheckServiceClient::new(channel).check(request).await.map_err(Error::internal)?.into_inner();
+    match answer.decision() {
+        Decision::Allowed => Ok(format!("ALLOWED, at revision {}", answer.revision)),
+        Decision::Unspecified | Decision::Denied => {
+            Err(Error::internal("the first Check of the root credential was denied"))
+        }
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    use std::io::Write as _;
+    std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()).map_err(Error::internal)
+}

@@ -1,0 +1,136 @@
+//! The operators' listener, plain HTTP: metrics, whether the process lives, whether it may be asked, and gRPC health
+//! for those who ask in that way. Open to whoever reaches it, and so without a name, an id or a secret in any answer.
+
+use crate::check::Index;
+use crate::grpc::health::Health;
+use crate::telemetry::Metrics;
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
+use tonic::service::Routes;
+
+/// `GET /metrics`, `/healthz` and `/readyz`, gRPC health, and 404 for the rest.
+pub(super) fn router(metrics: Metrics, index: Arc<Index>, health: &Health) -> Router {
+    let routes: Router = Routes::new(health.server()).into_axum_router();
+    routes
+        .route("/metrics", get(show_metrics).with_state(metrics))
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(show_readiness).with_state((index, health.clone())))
+        .fallback(nothing_here)
+}
+
+async fn show_metrics(State(metrics): State<Metrics>) -> Response {
+    // Not on this thread, which may have Checks to answer.
+    match tokio::task::spawn_blocking(move || metrics.text()).await {
+        Ok(Ok(text)) => ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(Err(_)) | Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be read\n").into_response(),
+    }
+}
+
+/// Ready is what can decide and does not drain.
+async fn show_readiness(State((index, health)): State<(Arc<Index>, Health)>) -> (StatusCode, &'static str) {
+    if index.is_serving() && health.is_serving() {
+        (StatusCode::OK, "serving\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not serving\n")
+    }
+}
+
+/// A gRPC client expects its own kind of "not found".
+async fn nothing_here(headers: HeaderMap) -> Response {
+    let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    if content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc")) {
+        return ([("content-type", "application/grpc"), ("grpc-status", "12")], "").into_response();
+    }
+    (StatusCode::NOT_FOUND, "nothing here\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ServeArgs};
+    use crate::telemetry::Telemetry;
+    use axum::body::{Body, to_bytes};
+    use axum::http::{HeaderValue, Request};
+    use tower::ServiceExt as _;
+
+    struct Ops {
+        router: Router,
+        index: Arc<Index>,
+        health: Health,
+        /// What is shut down shows nothing.
+        _telemetry: Telemetry,
+    }
+
+    impl Ops {
+        fn new() -> Self {
+            let telemetry = Telemetry::start(&Config::load(ServeArgs::default()).unwrap()).unwrap();
+            let index = Arc::new(Index::default());
+            let health = Health::new();
+            let router = router(telemetry.metrics().clone(), Arc::clone(&index), &health);
+            Self { router, index, health, _telemetry: telemetry }
+        }
+
+        async fn ask(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+            let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+            let bytes = to_bytes(body, usize::MAX).await.unwrap();
+            (parts.status, parts.headers, String::from_utf8(bytes.to_vec()).unwrap())
+        }
+
+        async fn get(&self, path: &str) -> (StatusCode, HeaderMap, String) {
+            self.ask(Request::get(path).body(Body::empty()).unwrap()).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_decide_or_drains_lives_and_is_not_ready() {
+        let ops = Ops::new();
+        type Step<'a> = &'a dyn Fn(&Ops);
+        let steps: [(Step<'_>, u16); 5] = [
+            (&|_| (), 503),
+            (&|ops| ops.index.set_serving(true), 503),
+            (&|ops| ops.health.set_serving(true), 200),
+            (&|ops| ops.index.set_serving(false), 503),
+            (&|ops| (ops.index.set_serving(true), ops.health.drain()).1, 503),
+        ];
+        for (number, (step, expected)) in steps.into_iter().enumerate() {
+            step(&ops);
+            assert_eq!(ops.get("/readyz").await.0.as_u16(), expected, "after step {number}");
+            assert_eq!(ops.get("/healthz").await.0.as_u16(), 200);
+        }
+    }
+
+    #[tokio::test]
+    async fn metrics_are_in_the_form_that_prometheus_reads() {
+        let (status, headers, text) = Ops::new().get("/metrics").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(headers.get(CONTENT_TYPE), Some(&HeaderValue::from_static("text/plain; version=0.0.4")));
+        assert!(text.contains("\n# TYPE keyward_check_decisions_total counter\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_said_in_the_language_of_the_question() {
+        let ops = Ops::new();
+        for path in ["/", "/metrics/", "/metricsx", "/keyward.v1.CheckService/Check", "/../metrics"] {
+            assert_eq!(ops.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+        }
+        let request = Request::post("/keyward.v1.CheckService/Check").header(CONTENT_TYPE, "application/grpc");
+        let (status, headers, _) = ops.ask(request.body(Body::empty()).unwrap()).await;
+        assert_eq!((status, headers.get("grpc-status")), (StatusCode::OK, Some(&HeaderValue::from_static("12"))));
+        let (status, _, _) = ops.ask(Request::post("/metrics").body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn health_is_told_by_grpc_too() {
+        let request = Request::post("/grpc.health.v1.Health/Check").header(CONTENT_TYPE, "application/grpc");
+        // An empty message: which service is not said, so the server's own health is meant.
+        let empty = Body::from(vec![0_u8; 5]);
+        let (status, _, text) = Ops::new().ask(request.body(empty).unwrap()).await;
+        assert_eq!((status, text.as_bytes()), (StatusCode::OK, &[0, 0, 0, 0, 2, 8, 2][..]), "NOT_SERVING is 2");
+    }
+}

@@ -1,0 +1,460 @@
+//! A mutation in the making. `begin` locks the head; what is read afterwards cannot change before `commit`, so every
+//! rule that rests on rows holds at the moment the revision exists (V0 in the protocol). Dropped, it rolls back.
+
+use super::chain;
+use super::entity::{
+    api_key, api_key_secret, audit_event, ledger_change, ledger_head, replay, root_secret, tenant, tenant_user,
+};
+use super::failure::sort;
+use super::open::Store;
+use super::rows::{self, READER};
+use crate::domain::change::{Change, Event, Root};
+use crate::domain::clock::Time;
+use crate::domain::credential::{Credential, Digest, Prefix, mint};
+use crate::domain::decision::{Facts, Found, OwnerState, Query, Reason, evaluate};
+use crate::domain::key::{Key, Secret};
+use crate::domain::name::{Collection, KeyId, Owner, TenantId, UserId};
+use crate::domain::policy::{Actor, Directory, Whose, whose_user};
+use crate::domain::tenant::{Standing, Tenant};
+use crate::domain::user::User;
+use crate::error::{Error, Result};
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The one shard of the ledger there is today.
+pub(super) const SHARD: i32 = 1;
+
+/// How long a mutation's request id is remembered.
+const REPLAY_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A request id under which a mutation was, or is to be, carried out.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// The UUID.
+    pub request_id: String,
+    /// The RPC.
+    pub method: &'static str,
+    /// The digest of the request without its secrets' places: a replay must have the same.
+    pub body_hash: [u8; 32],
+}
+
+/// What an event says beyond what the draft knows itself.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// `noun.verb`.
+    pub kind: &'static str,
+    /// The tenant in which it is done.
+    pub tenant: Option<TenantId>,
+    /// Who does it.
+    pub actor: String,
+    /// The id of the credential used.
+    pub credential_id: String,
+    /// To what.
+    pub subject: String,
+    /// The request's id in traces.
+    pub request_id: String,
+    /// Where the call came from.
+    pub source_ip: String,
+    /// More about it, without secrets and digests.
+    pub detail: serde_json::Value,
+}
+
+/// A transaction that holds the head of the ledger.
+#[derive(Debug)]
+pub struct Draft {
+    transaction: DatabaseTransaction,
+    head: ledger_head::Model,
+    now: Time,
+}
+
+impl Store {
+    /// Starts a mutation: waits for the head of the ledger and locks it.
+    pub async fn begin(&self) -> Result<Draft> {
+        let mode = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let transaction = self.writer.begin_with_options(mode).await.map_err(sort)?;
+        let head = ledger_head::Entity::find_by_id(SHARD)
+            .lock_exclusive()
+            .one(&transaction)
+            .await
+            .map_err(sort)?
+            .ok_or_else(|| Error::internal("the ledger has no head"))?;
+        Ok(Draft { transaction, head, now: self.clock.now() })
+    }
+}
+
+impl Draft {
+    /// The time of this mutation: that at which it got the head.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// The revision it will have, once committed.
+    pub fn revision(&self) -> i64 {
+        self.head.rev.saturating_add(1)
+    }
+
+    /// The revision of the last mutation before it: the answer where nothing is left to do.
+    pub fn head(&self) -> i64 {
+        self.head.rev
+    }
+
+    /// Makes a credential that belongs to this mutation's revision.
+    pub fn mint(&self, prefix: &Prefix) -> (Credential, Secret) {
+        let (credential, id) = mint(prefix, self.revision(), &mut rand::rng());
+        let secret = Secret {
+            digest: credential.digest(),
+            id,
+            hint: credential.obfuscated(),
+            revision: self.revision(),
+            create_time: self.now,
+            retire_time: None,
+        };
+        (credential, secret)
+    }
+
+    /// The tenant of that id, deleted or not.
+    pub async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>> {
+        let row = tenant::Entity::find_by_id(id.as_str()).one(&self.transaction).await.map_err(sort)?;
+        row.map(rows::tenant).transpose()
+    }
+
+    /// The user of that id, deleted or not.
+    pub async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>> {
+        let place = (tenant.as_str().to_owned(), id.as_str().to_owned());
+        let row = tenant_user::Entity::find_by_id(place).one(&self.transaction).await.map_err(sort)?;
+        row.map(rows::user).transpose()
+    }
+
+    /// The key of that id, deleted or not.
+    pub async fn key(&self, tenant: &TenantId, id: &KeyId) -> Result<Option<Key>> {
+        super::read::key(&self.transaction, tenant.as_str(), id.as_str()).await
+    }
+
+    /// The key that has, or had, this secret.
+    pub async fn key_of_digest(&self, digest: &Digest) -> Result<Option<Key>> {
+        super::read::key_of_digest(&self.transaction, digest).await
+    }
+
+    /// The master key of a user.
+    pub async fn master_key(&self, tenant: &TenantId, user: &UserId) -> Result<Option<Key>> {
+        self.one_key(tenant, "master", Some(user)).await
+    }
+
+    /// The default public key of a tenant.
+    pub async fn default_public_key(&self, tenant: &TenantId) -> Result<Option<Key>> {
+        self.one_key(tenant, "default_public", None).await
+    }
+
+    async fn one_key(&self, tenant: &TenantId, kind: &str, user: Option<&UserId>) -> Result<Option<Key>> {
+        let mut query = api_key::Entity::find()
+            .filter(api_key::Column::TenantId.eq(tenant.as_str()))
+            .filter(api_key::Column::Kind.eq(kind));
+        if let Some(user) = user {
+            query =
+                query.filter(api_key::Column::OwnerKind.eq("user")).filter(api_key::Column::OwnerId.eq(user.as_str()));
+        }
+        let Some(row) = query.one(&self.transaction).await.map_err(sort)? else { return Ok(None) };
+        super::read::key(&self.transaction, &row.tenant_id, &row.id).await
+    }
+
+    /// The root credential.
+    pub async fn root(&self) -> Result<Option<Root>> {
+        super::read::root(&self.transaction).await
+    }
+
+    /// The first owner of a tenant: the one who was made with it, or the oldest that is left.
+    pub async fn tenant_owner(&self, tenant: &TenantId) -> Result<Option<User>> {
+        let row = self
+            .owners(tenant)
+            .filter(tenant_user::Column::DeleteTime.is_null())
+            .order_by_asc(tenant_user::Column::CreateTime)
+            .order_by_asc(tenant_user::Column::Id)
+            .one(&self.transaction)
+            .await
+            .map_err(sort)?;
+        row.map(rows::user).transpose()
+    }
+
+    /// How many owners of a tenant are neither suspended nor deleted, `besides` this one.
+    pub async fn other_active_owners(&self, tenant: &TenantId, besides: &UserId) -> Result<u64> {
+        self.owners(tenant)
+            .filter(tenant_user::Column::DeleteTime.is_null())
+            .filter(tenant_user::Column::IsSuspended.eq(false))
+            .filter(tenant_user::Column::Id.ne(besides.as_str()))
+            .count(&self.transaction)
+            .await
+            .map_err(sort)
+    }
+
+    fn owners(&self, tenant: &TenantId) -> sea_orm::Select<tenant_user::Entity> {
+        tenant_user::Entity::find()
+            .filter(tenant_user::Column::TenantId.eq(tenant.as_str()))
+            .filter(tenant_user::Column::Role.eq("owner"))
+    }
+
+    /// Whether another live user of the tenant has this email.
+    pub async fn is_email_taken(&self, user: &User) -> Result<bool> {
+        let Some(key) = rows::email_key(user) else { return Ok(false) };
+        let found = tenant_user::Entity::find()
+            .filter(tenant_user::Column::TenantId.eq(user.tenant.as_str()))
+            .filter(tenant_user::Column::EmailKey.eq(key))
+            .filter(tenant_user::Column::Id.ne(user.id.as_str()))
+            .count(&self.transaction)
+            .await
+            .map_err(sort)?;
+        Ok(found > 0)
+    }
+
+    /// Whether another live regular key of the same owner has this display name.
+    pub async fn is_display_name_taken(&self, key: &Key) -> Result<bool> {
+        if !key.holds_display_name() {
+            return Ok(false);
+        }
+        let found = api_key::Entity::find()
+            .filter(api_key::Column::TenantId.eq(key.tenant.as_str()))
+            .filter(api_key::Column::NameKey.eq(rows::name_key(key.owner.as_ref(), &key.display_name)))
+            .filter(api_key::Column::Id.ne(key.id.as_str()))
+            .count(&self.transaction)
+            .await
+            .map_err(sort)?;
+        Ok(found > 0)
+    }
+
+    /// What is known, under the lock, of a key's owner.
+    pub async fn owner_state(&self, tenant: &TenantId, owner: Option<&Owner>) -> Result<Option<OwnerState>> {
+        let Some(Owner::User(user)) = owner else { return Ok(None) };
+        let user = self.user(tenant, user).await?;
+        Ok(user.map(|user| OwnerState { standing: user.standing(), role: user.role }))
+    }
+
+    /// V0: the proof that admitted the caller, read once more under the lock and judged by the same rules.
+    pub async fn readmit(&self, proof: &Digest, query: &Query<'_>) -> Result<Actor> {
+        let refused = |reason: &str| Error::Unauthenticated { reason: reason.to_owned() };
+        if let Some(root) = self.root().await?
+            && let Some(secret) = root.secrets.iter().find(|secret| secret.digest == *proof)
+        {
+            let decision =
+                evaluate(Found::Root { retire_time: secret.retire_time }, query, self.now, &RowDirectory::default());
+            return if decision.is_allowed() { Ok(Actor::root()) } else { Err(refused(Reason::RotatedOut.as_str())) };
+        }
+        let key = self.key_of_digest(proof).await?.ok_or_else(|| refused(Reason::NotFound.as_str()))?;
+        let owner = self.owner_state(&key.tenant, key.owner.as_ref()).await?;
+        let tenant = self.tenant(&key.tenant).await?.map_or(Standing::Deleted, |tenant| tenant.standing());
+        let facts = Facts::from(&key);
+        let retire_time =
+            key.secrets.iter().find(|secret| secret.digest == *proof).and_then(|secret| secret.retire_time);
+        let found = Found::Key { facts: &facts, retire_time, owner, tenant };
+        let decision = evaluate(found, query, self.now, &RowDirectory::default());
+        if decision.is_allowed() {
+            Ok(Actor::key(facts, owner))
+        } else {
+            let names: Vec<&str> = decision.reasons().iter().map(Reason::as_str).collect();
+            Err(refused(&names.join(", ")))
+        }
+    }
+
+    /// Whose the things are that these names of Keyward's own resources stand for.
+    pub async fn directory(
+        &self,
+        tenant: &TenantId,
+        grants: &crate::domain::permission::Grants,
+    ) -> Result<RowDirectory> {
+        let mut directory = RowDirectory::default();
+        for (pattern, _) in grants.iter() {
+            let Some((word, id)) = pattern.as_str().strip_prefix("keyward/").and_then(|own| own.split_once('/')) else {
+                continue;
+            };
+            let user = match Collection::find(word) {
+                Some(Collection::Users) => UserId::find(id),
+                Some(Collection::Keys) => match KeyId::find(id) {
+                    Some(id) => self.key(tenant, &id).await?.and_then(|key| key.owner?.user().cloned()),
+                    None => None,
+                },
+                _ => None,
+            };
+            if let Some(user) = user
+                && let Some(user) = self.user(tenant, &user).await?
+            {
+                directory.0.insert(format!("{word}/{id}"), whose_user(&user));
+            }
+        }
+        Ok(directory)
+    }
+
+    /// What was done under this request id before: the subject and the revision.
+    pub async fn replayed(&self, actor: &str, wanted: &Replay) -> Result<Option<(String, i64)>> {
+        let place = (actor.to_owned(), wanted.request_id.clone());
+        let Some(row) = replay::Entity::find_by_id(place).one(&self.transaction).await.map_err(sort)? else {
+            return Ok(None);
+        };
+        if Time::from_micros(row.time).after(REPLAY_WINDOW) <= self.now {
+            return Ok(None);
+        }
+        if row.method != wanted.method || row.body_hash != wanted.body_hash {
+            return Err(Error::invalid(
+                "request_id",
+                "was used within the last 24 hours for a request with another body; use a new UUID for a new request",
+            ));
+        }
+        Ok(Some((row.subject, row.revision)))
+    }
+
+    /// Makes it durable: rows, change log, event and head, all or nothing. Answers with the revision.
+    pub async fn commit(self, changes: Vec<Change>, entry: Entry, replay: Option<Replay>) -> Result<i64> {
+        let revision = self.revision();
+        let mut payloads = Vec::with_capacity(changes.len());
+        for (place, mut change) in changes.into_iter().enumerate() {
+            let is_new = change.is_new();
+            change.set_revision(revision);
+            self.write(&change, is_new).await?;
+            let payload = serde_json::to_string(&change).map_err(Error::internal)?;
+            let seq = i32::try_from(place).map_err(Error::internal)?;
+            let row = ledger_change::ActiveModel {
+                shard: Set(SHARD),
+                rev: Set(revision),
+                seq: Set(seq),
+                kind: Set(change.kind().to_owned()),
+                entity: Set(change.entity()),
+                min_reader: Set(READER),
+                at: Set(self.now.micros()),
+                payload: Set(payload.clone()),
+            };
+            ledger_change::Entity::insert(row).exec_without_returning(&self.transaction).await.map_err(sort)?;
+            payloads.push(payload);
+        }
+        if let Some(replay) = replay {
+            self.remember(&entry, replay, revision).await?;
+        }
+        let Entry { kind, tenant, actor, credential_id, subject, request_id, source_ip, detail } = entry;
+        let event = Event {
+            revision,
+            kind: kind.to_owned(),
+            tenant,
+            actor,
+            credential_id,
+            subject,
+            time: self.now,
+            request_id,
+            source_ip,
+            detail,
+        };
+        let mut event = rows::event_row(event, chain::changes_hash(payloads.iter().map(String::as_str)))?;
+        event.chain = chain::link(&self.head.chain, &event).to_vec();
+        let head = ledger_head::ActiveModel {
+            shard: Set(SHARD),
+            rev: Set(revision),
+            chain: Set(event.chain.clone()),
+            ..Default::default()
+        };
+        audit_event::Entity::insert(audit_event::ActiveModel::from(event).reset_all())
+            .exec_without_returning(&self.transaction)
+            .await
+            .map_err(sort)?;
+        head.update(&self.transaction).await.map_err(sort)?;
+        self.transaction.commit().await.map_err(sort)?;
+        Ok(revision)
+    }
+
+    async fn remember(&self, entry: &Entry, replay: Replay, revision: i64) -> Result<()> {
+        let outdated = self.now.micros().saturating_sub(REPLAY_WINDOW.as_micros() as i64);
+        replay::Entity::delete_many()
+            .filter(replay::Column::Time.lte(outdated))
+            .exec(&self.transaction)
+            .await
+            .map_err(sort)?;
+        let row = replay::ActiveModel {
+            actor: Set(entry.actor.clone()),
+            request_id: Set(replay.request_id),
+            method: Set(replay.method.to_owned()),
+            body_hash: Set(replay.body_hash.to_vec()),
+            subject: Set(entry.subject.clone()),
+            revision: Set(revision),
+            time: Set(self.now.micros()),
+        };
+        replay::Entity::insert(row).exec_without_returning(&self.transaction).await.map_err(sort)?;
+        Ok(())
+    }
+
+    /// Writes the rows of one change. No wildcard: a new kind of change stops the build here.
+    async fn write(&self, change: &Change, is_new: bool) -> Result<()> {
+        let transaction = &self.transaction;
+        match change {
+            Change::Root(root) => {
+                for secret in &root.secrets {
+                    let conflict = OnConflict::column(root_secret::Column::Digest)
+                        .update_column(root_secret::Column::RetireTime)
+                        .to_owned();
+                    root_secret::Entity::insert(rows::root_secret_row(secret, root.revision))
+                        .on_conflict(conflict)
+                        .exec_without_returning(transaction)
+                        .await
+                        .map_err(sort)?;
+                }
+                Ok(())
+            }
+            Change::Tenant(tenant) => put(rows::tenant_row(tenant), is_new, transaction).await,
+            Change::User(user) => put(rows::user_row(user)?, is_new, transaction).await,
+            Change::Key(key) => {
+                put(rows::key_row(key)?, is_new, transaction).await?;
+                self.write_secrets(key, is_new).await
+            }
+        }
+    }
+
+    async fn write_secrets(&self, key: &Key, is_new: bool) -> Result<()> {
+        let kept: Vec<Vec<u8>> = key.secrets.iter().map(|secret| secret.digest.as_bytes().to_vec()).collect();
+        if !is_new {
+            api_key_secret::Entity::delete_many()
+                .filter(api_key_secret::Column::TenantId.eq(key.tenant.as_str()))
+                .filter(api_key_secret::Column::KeyId.eq(key.id.as_str()))
+                .filter(api_key_secret::Column::Digest.is_not_in(kept))
+                .exec(&self.transaction)
+                .await
+                .map_err(sort)?;
+        }
+        for row in rows::secret_rows(key) {
+            let conflict = OnConflict::column(api_key_secret::Column::Digest)
+                .update_column(api_key_secret::Column::RetireTime)
+                .to_owned();
+            api_key_secret::Entity::insert(row)
+                .on_conflict(conflict)
+                .exec_without_returning(&self.transaction)
+                .await
+                .map_err(sort)?;
+        }
+        Ok(())
+    }
+}
+
+/// Inserts a new row, or updates all columns of one that is there.
+async fn put<A>(row: A, is_new: bool, transaction: &DatabaseTransaction) -> Result<()>
+where
+    A: ActiveModelTrait + sea_orm::ActiveModelBehavior + Send,
+    <A::Entity as EntityTrait>::Model: sea_orm::IntoActiveModel<A>,
+{
+    if is_new {
+        A::Entity::insert(row).exec_without_returning(transaction).await.map_err(sort)?;
+    } else {
+        row.update(transaction).await.map_err(sort)?;
+    }
+    Ok(())
+}
+
+/// Whose things are, read under the lock before a pure rule asks.
+#[derive(Debug, Default)]
+pub struct RowDirectory(HashMap<String, Whose>);
+
+impl Directory for RowDirectory {
+    fn whose(&self, _tenant: &TenantId, collection: Collection, id: &str) -> Option<Whose> {
+        self.0.get(&format!("{}/{id}", collection.as_str())).cloned()
+    }
+}

@@ -1,0 +1,181 @@
+//! The ledger as a follower reads it: everything at one revision, and what came after.
+
+use super::chain;
+use super::draft::SHARD;
+use super::entity::{api_key, api_key_secret, audit_event, ledger_change, ledger_head, tenant, tenant_user};
+use super::failure::sort;
+use super::open::Store;
+use super::rows::{self, check_reader};
+use crate::domain::change::{Change, Root};
+use crate::domain::key::Key;
+use crate::domain::tenant::Tenant;
+use crate::domain::user::User;
+use crate::error::{Error, Result};
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, TransactionTrait};
+use std::collections::HashMap;
+
+/// A point in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The revision.
+    pub revision: i64,
+    /// The hash chain after it.
+    pub chain: Vec<u8>,
+}
+
+/// All rows at one revision.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The revision they belong to.
+    pub head: Head,
+    /// The root credential, once there is one.
+    pub root: Option<Root>,
+    /// All tenants.
+    pub tenants: Vec<Tenant>,
+    /// All users.
+    pub users: Vec<User>,
+    /// All keys.
+    pub keys: Vec<Key>,
+}
+
+/// What one revision changed.
+#[derive(Debug)]
+pub struct Batch {
+    /// Where it leads.
+    pub head: Head,
+    /// The things in their new form.
+    pub changes: Vec<Change>,
+}
+
+impl Store {
+    /// Makes the head of a new ledger, if there is none.
+    pub(super) async fn found(&self) -> Result<()> {
+        let head = ledger_head::ActiveModel {
+            shard: Set(SHARD),
+            rev: Set(0),
+            chain: Set(chain::GENESIS.to_vec()),
+            floor_rev: Set(0),
+            cluster_id: Set(uuid::Uuid::new_v4().to_string()),
+            page_token_key: Set(rand::random::<[u8; 32]>().to_vec()),
+        };
+        ledger_head::Entity::insert(head)
+            .on_conflict_do_nothing_on([ledger_head::Column::Shard])
+            .exec_without_returning(&self.writer)
+            .await
+            .map_err(sort)?;
+        Ok(())
+    }
+
+    /// The revision of the last mutation.
+    pub async fn head_revision(&self) -> Result<i64> {
+        let row = ledger_head::Entity::find_by_id(SHARD).one(&self.reader).await.map_err(sort)?;
+        row.map(|row| row.rev).ok_or_else(|| Error::internal("the ledger has no head"))
+    }
+
+    /// Everything, at one revision: one read transaction.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        let transaction = self.reader.begin().await.map_err(sort)?;
+        let head = head(&transaction).await?;
+        let root = super::read::root(&transaction).await?;
+        let tenants = tenant::Entity::find().all(&transaction).await.map_err(sort)?;
+        let users = tenant_user::Entity::find().all(&transaction).await.map_err(sort)?;
+        let mut secrets: HashMap<(String, String), Vec<api_key_secret::Model>> = HashMap::new();
+        for secret in api_key_secret::Entity::find().all(&transaction).await.map_err(sort)? {
+            secrets.entry((secret.tenant_id.clone(), secret.key_id.clone())).or_default().push(secret);
+        }
+        let keys = api_key::Entity::find().all(&transaction).await.map_err(sort)?;
+        transaction.commit().await.map_err(sort)?;
+        Ok(Snapshot {
+            head,
+            root,
+            tenants: tenants.into_iter().map(rows::tenant).collect::<Result<_>>()?,
+            users: users.into_iter().map(rows::user).collect::<Result<_>>()?,
+            keys: keys
+                .into_iter()
+                .map(|row| {
+                    let secrets = secrets.remove(&(row.tenant_id.clone(), row.id.clone())).unwrap_or_default();
+                    rows::key(row, secrets)
+                })
+                .collect::<Result<_>>()?,
+        })
+    }
+
+    /// What came after `from`, oldest first and at most `limit` revisions: contiguous, and linked to `from` by the
+    /// chain. A gap or another chain is an internal error: what is followed is no longer the ledger that was read.
+    pub async fn changes_after(&self, from: &Head, limit: i64) -> Result<Vec<Batch>> {
+        let transaction = self.reader.begin().await.map_err(sort)?;
+        let head = head(&transaction).await?;
+        if head == *from {
+            transaction.commit().await.map_err(sort)?;
+            return Ok(Vec::new());
+        }
+        if head.revision <= from.revision {
+            return Err(Error::internal(format!(
+                "the ledger went back from revision {} to {}, or changed its history; was an older backup restored?",
+                from.revision, head.revision
+            )));
+        }
+        let last = from.revision.saturating_add(limit).min(head.revision);
+        let events = audit_event::Entity::find()
+            .filter(audit_event::Column::Revision.gt(from.revision))
+            .filter(audit_event::Column::Revision.lte(last))
+            .order_by_asc(audit_event::Column::Revision)
+            .all(&transaction)
+            .await
+            .map_err(sort)?;
+        let mut payloads: HashMap<i64, Vec<String>> = HashMap::new();
+        let rows = ledger_change::Entity::find()
+            .filter(ledger_change::Column::Shard.eq(SHARD))
+            .filter(ledger_change::Column::Rev.gt(from.revision))
+            .filter(ledger_change::Column::Rev.lte(last))
+            .order_by_asc(ledger_change::Column::Rev)
+            .order_by_asc(ledger_change::Column::Seq)
+            .all(&transaction)
+            .await
+            .map_err(sort)?;
+        transaction.commit().await.map_err(sort)?;
+        for row in rows {
+            check_reader(row.min_reader)?;
+            payloads.entry(row.rev).or_default().push(row.payload);
+        }
+        let mut batches = Vec::with_capacity(events.len());
+        let mut before = from.clone();
+        for event in events {
+            let payloads = payloads.remove(&event.revision).unwrap_or_default();
+            let next = verify(&before, &event, &payloads)?;
+            let changes = payloads
+                .iter()
+                .map(|payload| serde_json::from_str(payload).map_err(Error::internal))
+                .collect::<Result<_>>()?;
+            batches.push(Batch { head: next.clone(), changes });
+            before = next;
+        }
+        if before.revision == last {
+            Ok(batches)
+        } else {
+            Err(Error::internal(format!("the ledger has a gap after revision {}", before.revision)))
+        }
+    }
+}
+
+/// Checks that `event` and its changes follow `before`; the point they lead to.
+fn verify(before: &Head, event: &audit_event::Model, payloads: &[String]) -> Result<Head> {
+    let is_next = event.revision == before.revision.saturating_add(1);
+    let is_whole = chain::changes_hash(payloads.iter().map(String::as_str)).as_slice() == event.changes_hash;
+    let is_linked = chain::link(&before.chain, event).as_slice() == event.chain;
+    if is_next && is_whole && is_linked {
+        Ok(Head { revision: event.revision, chain: event.chain.clone() })
+    } else {
+        Err(Error::internal(format!("the ledger's chain breaks at revision {}", event.revision)))
+    }
+}
+
+async fn head(transaction: &DatabaseTransaction) -> Result<Head> {
+    let row = ledger_head::Entity::find_by_id(SHARD)
+        .one(transaction)
+        .await
+        .map_err(sort)?
+        .ok_or_else(|| Error::internal("the ledger has no head"))?;
+    Ok(Head { revision: row.rev, chain: row.chain })
+}

@@ -1,0 +1,16 @@
+//! The migrations, oldest first. Invisible outside `store`. Expand, then contract: a migration adds what older binaries
+//! can ignore, and takes away only what no supported binary reads.
+
+use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
+
+mod m0001_ledger;
+mod m0002_keys;
+
+pub(in crate::store) struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_ledger::Migration), Box::new(m0002_keys::Migration)]
+    }
+}

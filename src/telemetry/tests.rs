@@ -1,0 +1,205 @@
+use super::*;
+use crate::config::ServeArgs;
+use crate::domain::decision::{Decision, Reason};
+use http::HeaderMap;
+use opentelemetry::trace::TraceContextExt as _;
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::Instant;
+
+fn config(change: impl FnOnce(&mut ServeArgs)) -> Config {
+    let mut args = ServeArgs::default();
+    change(&mut args);
+    Config::load(args).unwrap()
+}
+
+fn started() -> Telemetry {
+    Telemetry::start(&config(|_| ())).unwrap()
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is written while `act` runs under `--log directives`.
+fn logged(directives: &str, format: &str, act: impl FnOnce()) -> String {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let config = config(|args| {
+        args.log = Some(directives.to_owned());
+        args.log_format = Some(format.to_owned());
+    });
+    let subscriber = log::subscriber(&config, move || writer.clone(), false, None).unwrap();
+    tracing::subscriber::with_default(subscriber, act);
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn statements_are_not_logged_whatever_is_asked_for() {
+    for directives in ["trace", "sqlx=trace", "sqlx::query=trace,sea_orm=trace,h2=trace", "keyward=trace,trace"] {
+        let text = logged(directives, "human", || {
+            tracing::info!(target: "sqlx::query", "canary");
+            tracing::debug!(target: "sea_orm::driver::sqlx_sqlite", "canary");
+            tracing::debug!(target: "sea_orm_migration", "canary");
+            tracing::trace!(target: "h2::codec", "canary");
+            tracing::trace!(target: "hyper::proto", "canary");
+        });
+        assert_eq!(text, "", "{directives}");
+    }
+    let text = logged("trace", "human", || {
+        tracing::warn!(target: "sqlx::query", "slow");
+        tracing::debug!(target: "h2::codec", "frame");
+        tracing::trace!(target: "keyward::store", "step");
+    });
+    for word in ["slow", "frame", "step"] {
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+#[test]
+fn the_log_is_for_people_or_for_machines() {
+    let line = || tracing::info!(target: "keyward", revision = 7, "applied");
+    assert!(logged("info", "human", line).contains("applied revision=7"));
+    let text = logged("info", "json", line);
+    let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(object.pointer("/fields/revision"), Some(&7.into()), "{text}");
+    assert_eq!(logged("warn", "human", line), "");
+    let refused = Telemetry::start(&config(|args| args.log = Some("keyward=loud".to_owned()))).unwrap_err();
+    assert!(refused.to_string().contains("--log"), "{refused}");
+}
+
+#[test]
+fn every_label_is_there_before_anything_is_counted() {
+    let text = started().metrics().text().unwrap();
+    for surface in ["check", "batch", "stream"] {
+        let allowed =
+            format!("keyward_check_decisions_total{{decision=\"ALLOWED\",reason=\"\",surface=\"{surface}\"}} 0");
+        assert!(text.contains(&allowed), "{text}");
+        assert!(text.contains(&format!("keyward_check_denials_total{{surface=\"{surface}\"}} 0")), "{text}");
+        for reason in Reason::ALL {
+            let labels = format!("{{decision=\"DENIED\",reason=\"{}\",surface=\"{surface}\"}} 0", reason.as_str());
+            assert!(text.contains(&format!("keyward_check_decisions_total{labels}")), "{labels}");
+        }
+    }
+    for part in ["service_name=\"keyward\"", "service_version=", "service_instance_id="] {
+        assert!(text.contains(part), "{part} is missing from {text}");
+    }
+}
+
+#[test]
+fn a_decision_is_counted_by_surface_and_reason_on_every_thread() {
+    let telemetry = started();
+    let decisions = &telemetry.instruments().decisions;
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    decisions.count(Surface::Check, &Decision::denied(Reason::Revoked));
+                    decisions.count(Surface::Batch, &Decision::denied(Reason::NotFound));
+                    decisions.count(Surface::Stream, &Decision::default());
+                }
+            });
+        }
+    });
+    let text = telemetry.metrics().text().unwrap();
+    let expected = [
+        ("decisions_total{decision=\"DENIED\",reason=\"REVOKED\",surface=\"check\"}", 4000),
+        ("decisions_total{decision=\"DENIED\",reason=\"NOT_FOUND\",surface=\"check\"}", 0),
+        ("decisions_total{decision=\"DENIED\",reason=\"NOT_FOUND\",surface=\"batch\"}", 4000),
+        ("decisions_total{decision=\"DENIED\",reason=\"UNSPECIFIED\",surface=\"stream\"}", 4000),
+        ("denials_total{surface=\"check\"}", 4000),
+        ("decisions_total{decision=\"ALLOWED\",reason=\"\",surface=\"check\"}", 0),
+    ];
+    for (series, count) in expected {
+        assert!(text.contains(&format!("keyward_check_{series} {count}\n")), "{series} {count}: {text}");
+    }
+}
+
+#[test]
+fn gauges_are_read_when_they_are_asked_for() {
+    let telemetry = started();
+    let revision = Arc::new(std::sync::atomic::AtomicI64::new(5));
+    let read = Arc::clone(&revision);
+    telemetry.show(Gauges {
+        credentials: Box::new(|| 3),
+        revision: Box::new(move || read.load(std::sync::atomic::Ordering::Relaxed)),
+        is_serving: Box::new(|| true),
+    });
+    revision.store(6, std::sync::atomic::Ordering::Relaxed);
+    let text = telemetry.metrics().text().unwrap();
+    for line in ["keyward_index_credentials 3\n", "keyward_ledger_revision 6\n", "keyward_serving 1\n"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_hangs_does_not_hold_up_the_end() {
+    // It accepts the connection and never answers.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let telemetry = Telemetry::start(&config(|args| args.otlp_endpoint = Some(endpoint))).unwrap();
+    assert!(telemetry.instruments().is_tracing);
+    telemetry.instruments().decisions.count(Surface::Check, &Decision::default());
+    let begin = Instant::now();
+    telemetry.shutdown().await;
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn what_was_counted_and_traced_last_reaches_the_collector() {
+    use axum::http::Uri;
+    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+    let received: Arc<Mutex<Vec<String>>> = Arc::default();
+    let receive = Arc::clone(&received);
+    let collector = axum::Router::new().fallback(move |uri: Uri, body: axum::body::Bytes| {
+        receive.lock().unwrap().push(format!("{uri} {}", String::from_utf8_lossy(&body)));
+        std::future::ready([("content-type", "application/grpc"), ("grpc-status", "0")])
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    let collector = tonic::transport::Server::builder().add_routes(collector.into()).serve_with_incoming(incoming);
+    let collector = tokio::spawn(collector);
+
+    let telemetry = Telemetry::start(&config(|args| args.otlp_endpoint = Some(endpoint))).unwrap();
+    telemetry.tracer_provider.as_ref().unwrap().tracer("test").start("a span").end();
+    telemetry.shutdown().await;
+    collector.abort();
+    let received = received.lock().unwrap();
+    for (signal, content) in [("MetricsService/Export", "keyward.check.decisions"), ("TraceService/Export", "a span")] {
+        let has_come = |call: &String| call.contains(signal) && call.contains(content) && call.contains("service.name");
+        assert!(received.iter().any(has_come), "no {signal} with {content} in {received:?}");
+    }
+}
+
+#[test]
+fn a_trace_is_followed_if_it_is_whole_and_recorded_if_it_is_sampled() {
+    let cases = [
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true, true),
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", true, false),
+        ("00-00000000000000000000000000000000-00f067aa0ba902b7-00", false, false),
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736", false, false),
+        ("", false, false),
+    ];
+    for (text, is_whole, is_recorded) in cases {
+        let mut headers = HeaderMap::new();
+        headers.insert("traceparent", text.parse().unwrap());
+        let context = remote_context(&headers);
+        assert_eq!(context.is_some(), is_whole, "{text}");
+        assert_eq!(is_sampled(&headers), is_recorded, "{text}");
+        if let Some(context) = context {
+            assert_eq!(context.span().span_context().trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+            assert_eq!(context.span().span_context().is_sampled(), is_recorded);
+        }
+    }
+    assert!(remote_context(&HeaderMap::new()).is_none() && !is_sampled(&HeaderMap::new()));
+}
