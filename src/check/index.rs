@@ -283,10 +283,9 @@ impl Index {
             if before.is_multiple_of(2) {
                 let is_serving = self.is_serving.load(Ordering::Relaxed);
                 let revision = self.applied.load(Ordering::Relaxed);
-                let answer = {
-                    let shard = self.credential_shard(digest).map(RwLock::read);
-                    look(shard.as_ref().and_then(|shard| shard.get(digest)), revision)
-                };
+                // Cloned, so that nobody waits for this reader to have decided.
+                let entry = self.credential_shard(digest).and_then(|shard| shard.read().get(digest).cloned());
+                let answer = look(entry.as_ref(), revision);
                 fence(Ordering::Acquire);
                 if self.sequence.load(Ordering::Relaxed) == before {
                     return if is_serving { Ok(answer) } else { Err(CannotDecide) };
