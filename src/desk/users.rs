@@ -197,6 +197,9 @@ pub async fn update(
     after.family_name = family_name.unwrap_or(after.family_name);
     after.role = role.unwrap_or(after.role);
     edit.actor.may_give_role(Some(before.role), after.role).map_err(|missing| Error::Forbidden { missing })?;
+    if after.role > before.role {
+        edit.confer_user(&after)?;
+    }
     if after.role != Role::Owner {
         refuse_last_owner(&edit, &before, "be given another role").await?;
     }

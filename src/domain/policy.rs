@@ -102,11 +102,13 @@ impl<'a> Power<'a> {
             };
         };
         match self {
-            Self::Root | Self::User { role: Role::Owner, .. } => true,
+            Self::Root => true,
             Self::Public(_) | Self::Nothing => false,
             Self::User { tenant, .. } | Self::Grants { tenant, .. } => {
                 let target = own.split_once('/').and_then(|(word, id)| Some((Collection::find(word)?, id)));
                 match target {
+                    // Only root holds anything of another tenant.
+                    Some((Collection::Tenants, id)) if id != tenant.as_str() => false,
                     Some((collection, id)) => {
                         let whose = directory.whose(tenant, collection, id);
                         self.may(&Demand { collection, id, action, whose })

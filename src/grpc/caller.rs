@@ -189,12 +189,17 @@ impl Admitted {
         if let Some(found) = found {
             return Ok(found);
         }
+        self.may_at_all(collection)?;
+        Err(Error::invalid(field, format!("must be of the form {shape}")))
+    }
+
+    /// Refuses a caller that may use this RPC on nothing it could name.
+    pub(super) fn may_at_all(&self, collection: Collection) -> Result<()> {
         let actor = self.caller.actor();
         let own = actor.user().filter(|_| actor.is_member());
         let whose = own.map(|user| Whose { user: user.clone(), role: Role::Member });
         let id = own.filter(|_| collection == Collection::Users).map_or("*", |user| user.as_str());
-        self.may(collection, id, whose, true, "")?;
-        Err(Error::invalid(field, format!("must be of the form {shape}")))
+        self.may(collection, id, whose, true, "")
     }
 
     /// The tenant that stands in a name: `-` is the caller's own, and another's does not exist.
@@ -209,7 +214,14 @@ impl Admitted {
     }
 
     /// Refuses a caller that may not do this RPC's action. A member is told that nothing is there where nothing is.
-    fn may(&self, collection: Collection, id: &str, whose: Option<Whose>, exists: bool, name: &str) -> Result<()> {
+    pub(super) fn may(
+        &self,
+        collection: Collection,
+        id: &str,
+        whose: Option<Whose>,
+        exists: bool,
+        name: &str,
+    ) -> Result<()> {
         let demand = Demand { collection, id, action: self.rpc.action, whose };
         if self.caller.actor().power().may(&demand) {
             Ok(())

@@ -8,7 +8,7 @@ use crate::domain::credential::{Credential, Digest};
 use crate::domain::filter::Filter;
 use crate::domain::key::Key;
 use crate::domain::name::{Collection, key_name};
-use crate::domain::policy::{Demand, Directory};
+use crate::domain::policy::Directory;
 use crate::error::Error;
 use crate::proto::v1 as proto;
 use crate::proto::v1::key_service_server::KeyService;
@@ -206,19 +206,18 @@ impl KeyService for KeyApi {
         let proto::LookupKeyRequest { credential } = request.into_inner();
         let actor = admitted.caller.actor();
         if credential.is_empty() {
+            admitted.may_at_all(Collection::Keys)?;
             return Err(Error::invalid("credential", "must not be empty").into());
         }
         // Another tenant's key is told from an unknown one by nothing.
         let found = keys::lookup(&self.api.desk, &credential).await?;
         let is_own = |key: &Key| actor.tenant().is_none_or(|own| *own == key.tenant);
         let Some((key, last_auth_time)) = found.filter(|(key, _)| is_own(key)) else {
+            admitted.may_at_all(Collection::Keys)?;
             return Err(Error::not_found("the key of this credential").into());
         };
         let whose = self.api.gate.index.directory().whose(&key.tenant, Collection::Keys, key.id.as_str());
-        let demand = Demand { collection: Collection::Keys, id: key.id.as_str(), action: "lookup", whose };
-        if !actor.power().may(&demand) {
-            return Err(Error::not_found("the key of this credential").into());
-        }
+        admitted.may(Collection::Keys, key.id.as_str(), whose, true, "")?;
         tracing::debug!(key = key_name(&key.tenant, &key.id), "looked up by credential");
         let key = convert::key_out(&key, last_auth_time, self.api.desk.clock.now());
         Ok(Response::new(proto::LookupKeyResponse { key: Some(key) }))

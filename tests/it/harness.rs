@@ -82,6 +82,12 @@ impl Client {
         CheckServiceClient::new(self.wire())
     }
 
+    /// The same caller at another listener.
+    pub fn through(mut self, channel: &Channel) -> Self {
+        self.channel = channel.clone();
+        self
+    }
+
     pub fn with_secret_key(mut self, secret_key: &str) -> Self {
         self.credentials.secret_key = Some(secret_key.parse().unwrap());
         self
