@@ -16,13 +16,12 @@ pub async fn list(desk: &Desk, tenant: Option<&TenantId>, filter: &Filter, part:
         return Err(Error::not_found(tenant.name()));
     }
     let is_wanted = |event: &Event| {
-        let revision = event.revision.to_string();
         filter.matches(|field| match field {
             "kind" => Some(FieldValue::Text(&event.kind)),
             "actor" => Some(FieldValue::Text(&event.actor)),
             "subject" => Some(FieldValue::Text(&event.subject)),
             "request_id" => Some(FieldValue::Text(&event.request_id)),
-            "revision" => Some(FieldValue::Text(&revision)),
+            "revision" => Some(FieldValue::Number(event.revision)),
             "time" => Some(FieldValue::Time(event.time.micros())),
             _ => None,
         })

@@ -8,7 +8,7 @@ use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, Digest, mint_secret_key};
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::grant::Grant;
-use crate::domain::key::{Key, KeyState, KeyType, Revocation, RevocationReason};
+use crate::domain::key::{Key, KeyState, KeyType, Revocation, RevocationReason, Secret};
 use crate::domain::name::{Collection, KeyId, Owner, TenantId};
 use crate::domain::network::IpRanges;
 use crate::domain::policy::Demand;
@@ -17,7 +17,7 @@ use crate::domain::tenant::Standing;
 use crate::error::{Error, Result};
 use crate::store::{Entry, KeyQuery, Page, Replay};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Where a key is made or keys are listed: a tenant, or one owner in it.
@@ -537,12 +537,12 @@ pub async fn revoke_credentials(
 ) -> Result<i64> {
     // Looked up first, without the lock: if none is ours, nothing is written and nobody waits.
     let mut revision = desk.store.head_revision().await?;
-    let mut by_tenant: BTreeMap<TenantId, Vec<Digest>> = BTreeMap::new();
+    let mut by_tenant: BTreeMap<TenantId, BTreeSet<Digest>> = BTreeMap::new();
     for digest in credentials {
         if let Some((key, _)) = desk.store.key_of_digest(&digest).await?
             && is_endable(&key, &digest, desk.clock.now())
         {
-            by_tenant.entry(key.tenant).or_default().push(digest);
+            by_tenant.entry(key.tenant).or_default().insert(digest);
         }
     }
     // An event for each tenant, so that every tenant's audit log has its own.
@@ -557,7 +557,7 @@ async fn end_in_tenant(
     desk: &Desk,
     call: Call,
     tenant: TenantId,
-    digests: Vec<Digest>,
+    digests: BTreeSet<Digest>,
     reason: RevocationReason,
 ) -> Result<i64> {
     let draft = desk.store.begin().await?;
@@ -591,13 +591,13 @@ async fn end_in_tenant(
 }
 
 fn is_endable(key: &Key, digest: &Digest, now: Time) -> bool {
+    // A secret that was rotated out is dead already; whoever has it has no hold on the one in its place.
+    let is_in_use = |secret: &Secret| secret.retire_time.is_none_or(|time| time > now);
+    let is_shown = key.secrets.iter().any(|secret| secret.digest == *digest && is_in_use(secret));
     match key.kind {
         KeyType::DefaultPublic => false,
-        KeyType::Regular => key.revocation.is_none() && key.delete_time.is_none(),
-        KeyType::Master => key
-            .secrets
-            .iter()
-            .any(|secret| secret.digest == *digest && secret.retire_time.is_none_or(|time| time > now)),
+        KeyType::Regular => is_shown && key.revocation.is_none() && key.delete_time.is_none(),
+        KeyType::Master => is_shown,
     }
 }
 

@@ -35,7 +35,10 @@ pub enum FieldKind {
     Text,
     /// A point in time in RFC 3339, any operator.
     Time,
-    /// One of these words, `=` or `!=`.
+    /// A whole number, any operator.
+    Number,
+    /// One of these words, `=` or `!=`; also without what stands before one of its underscores, if only one is meant:
+    /// `ACTIVE` for `KEY_STATE_ACTIVE`.
     Word(&'static [&'static str]),
     /// A map from text to text: `name.key`, where the key may be quoted, `=` or `!=`.
     Labels,
@@ -65,6 +68,8 @@ pub enum Value {
     Text(String),
     /// Microseconds since 1970-01-01T00:00:00Z, rounded down.
     Time(i64),
+    /// A whole number.
+    Number(i64),
 }
 
 /// What a thing has in a field.
@@ -74,6 +79,8 @@ pub enum FieldValue<'a> {
     Text(&'a str),
     /// Microseconds since 1970-01-01T00:00:00Z.
     Time(i64),
+    /// A whole number.
+    Number(i64),
 }
 
 /// One comparison.
@@ -128,7 +135,8 @@ impl Term {
         let ordering = match (found, &self.value) {
             (Some(FieldValue::Text(found)), Value::Text(value)) => found.cmp(value),
             (Some(FieldValue::Time(found)), Value::Time(value)) => found.cmp(value),
-            (None, _) | (Some(FieldValue::Text(_)), Value::Time(_)) | (Some(FieldValue::Time(_)), Value::Text(_)) => {
+            (Some(FieldValue::Number(found)), Value::Number(value)) => found.cmp(value),
+            (None | Some(FieldValue::Text(_) | FieldValue::Time(_) | FieldValue::Number(_)), _) => {
                 return self.op == Op::NotEqual;
             }
         };
@@ -180,13 +188,20 @@ fn term(tokens: &mut Peekable<impl Iterator<Item = Token>>, allowed: &[FilterFie
         Some(Token::Word(word)) => word,
         Some(Token::Op(_)) | None => return Err(broken(FORM_RULE)),
     };
-    if kind != FieldKind::Time && op != Op::Equal && op != Op::NotEqual {
+    let is_ordered = matches!(kind, FieldKind::Time | FieldKind::Number);
+    if !is_ordered && op != Op::Equal && op != Op::NotEqual {
         return Err(broken(format!("must compare {field} by = or !=")));
     }
     let value = match kind {
         FieldKind::Text | FieldKind::Labels => Value::Text(value),
-        FieldKind::Word(words) if words.contains(&value.as_str()) => Value::Text(value),
-        FieldKind::Word(words) => return Err(broken(format!("must compare {field} with one of {}", words.join(", ")))),
+        FieldKind::Word(words) => {
+            let rule = || broken(format!("must compare {field} with one of {}", words.join(", ")));
+            Value::Text(find_word(&value, words).ok_or_else(rule)?.to_owned())
+        }
+        FieldKind::Number => {
+            let rule = || broken(format!("must compare {field} with a whole number, such as 42"));
+            Value::Number(value.parse().map_err(|_| rule())?)
+        }
         FieldKind::Time => Value::Time(find_time(&value).ok_or_else(|| {
             broken(format!("must compare {field} with a time in RFC 3339, such as \"2026-01-31T12:00:00Z\""))
         })?),
@@ -200,7 +215,7 @@ fn find_kind(field: &str, allowed: &[FilterField]) -> Result<FieldKind, Violatio
             let key = field.strip_prefix(candidate.name).and_then(|rest| rest.strip_prefix('.'));
             key.is_some_and(|key| !key.is_empty())
         }
-        FieldKind::Text | FieldKind::Time | FieldKind::Word(_) => candidate.name == field,
+        FieldKind::Text | FieldKind::Time | FieldKind::Number | FieldKind::Word(_) => candidate.name == field,
     };
     if let Some(found) = allowed.iter().find(is_it) {
         return Ok(found.kind);
@@ -213,6 +228,19 @@ fn find_kind(field: &str, allowed: &[FilterField]) -> Result<FieldKind, Violatio
         let _ = write!(rule, "{separator}{}{key}", candidate.name);
     }
     Err(broken(rule))
+}
+
+/// The word itself, or the only one that ends in an underscore and `value`.
+fn find_word(value: &str, words: &[&'static str]) -> Option<&'static str> {
+    if let Some(word) = words.iter().find(|word| **word == value) {
+        return Some(word);
+    }
+    let ends_in_it = |word: &&&str| word.strip_suffix(value).is_some_and(|before| before.ends_with('_'));
+    let mut found = words.iter().filter(ends_in_it);
+    match (found.next(), found.next()) {
+        (Some(word), None) if !value.is_empty() => Some(word),
+        _ => None,
+    }
 }
 
 /// Microseconds since the epoch, rounded down.

@@ -71,13 +71,14 @@ impl CheckApi {
         &self,
         caller: Option<&Caller>,
         message: proto::CheckRequest,
+        field: &str,
         deadline: Instant,
         surface: Surface,
     ) -> Result<proto::CheckResponse> {
         if message.min_revision > self.gate.index.applied() {
             self.ledger.reached(message.min_revision, deadline).await?;
         }
-        let tenant = self.tenant(caller, &message.tenant)?;
+        let tenant = self.tenant(caller, &message.tenant, field)?;
         let permissions: Vec<Permission<'_>> = message
             .permissions
             .iter()
@@ -97,18 +98,18 @@ impl CheckApi {
     }
 
     /// The tenant a Check is about: the caller's own, if it has one, or the one asked for.
-    fn tenant(&self, caller: Option<&Caller>, name: &str) -> Result<Option<TenantId>> {
+    fn tenant(&self, caller: Option<&Caller>, name: &str, field: &str) -> Result<Option<TenantId>> {
         let own = caller.and_then(|caller| caller.actor().tenant());
         if name.is_empty() {
             return Ok(own.cloned());
         }
         let Some(Path { tenant, child: None }) = Path::find(name) else {
-            return Err(Error::invalid("tenant", "must be of the form tenants/{tenant}"));
+            return Err(Error::invalid(format!("{field}tenant"), "must be of the form tenants/{tenant}"));
         };
         if tenant == "-" {
             return own
                 .map(|own| Some(own.clone()))
-                .ok_or_else(|| Error::invalid("tenant", "must name a tenant, since the caller has none of its own"));
+                .ok_or_else(|| Error::invalid(format!("{field}tenant"), "must name a tenant, since the caller has none"));
         }
         let found = TenantId::find(tenant).filter(|tenant| self.gate.index.has_tenant(tenant));
         match found {
@@ -226,7 +227,7 @@ impl CheckService for CheckApi {
             return Err(Error::Exhausted { limit, retry_after: None }.into());
         }
         validate(&message, "")?;
-        Ok(Response::new(self.answer(caller.as_ref(), message, deadline, Surface::Check).await?))
+        Ok(Response::new(self.answer(caller.as_ref(), message, "", deadline, Surface::Check).await?))
     }
 
     async fn batch_check(
@@ -243,8 +244,9 @@ impl CheckService for CheckApi {
             validate(check, &format!("checks[{place}]."))?;
         }
         let mut results = Vec::with_capacity(checks.len());
-        for check in checks {
-            results.push(self.answer(caller.as_ref(), check, deadline, Surface::Batch).await?);
+        for (place, check) in checks.into_iter().enumerate() {
+            let field = format!("checks[{place}].");
+            results.push(self.answer(caller.as_ref(), check, &field, deadline, Surface::Batch).await?);
         }
         Ok(Response::new(proto::BatchCheckResponse { results }))
     }
@@ -267,7 +269,7 @@ impl CheckService for CheckApi {
                 let check = question?.check.unwrap_or_default();
                 validate(&check, "check.")?;
                 let deadline = Instant::now() + DEFAULT_WAIT;
-                let result = this.answer(caller.as_ref(), check, deadline, Surface::Stream).await?;
+                let result = this.answer(caller.as_ref(), check, "check.", deadline, Surface::Stream).await?;
                 Ok(proto::StreamCheckResponse { result: Some(result) })
             }
         });

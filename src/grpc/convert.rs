@@ -774,6 +774,6 @@ pub(super) const EVENT_FILTER: &[FilterField] = &[
     field("actor", FieldKind::Text),
     field("subject", FieldKind::Text),
     field("request_id", FieldKind::Text),
-    field("revision", FieldKind::Text),
+    field("revision", FieldKind::Number),
     field("time", FieldKind::Time),
 ];

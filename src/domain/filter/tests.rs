@@ -5,6 +5,8 @@ const FIELDS: &[FilterField] = &[
     FilterField { name: "display_name", kind: FieldKind::Text },
     FilterField { name: "state", kind: FieldKind::Word(&["ACTIVE", "REVOKED"]) },
     FilterField { name: "create_time", kind: FieldKind::Time },
+    FilterField { name: "revision", kind: FieldKind::Number },
+    FilterField { name: "type", kind: FieldKind::Word(&["KEY_TYPE_MASTER", "KEY_TYPE_DEFAULT_PUBLIC", "TYPE_MASTER"]) },
     FilterField { name: "labels", kind: FieldKind::Labels },
 ];
 
@@ -14,6 +16,8 @@ fn get(field: &str) -> Option<FieldValue<'static>> {
         "display_name" => Some(FieldValue::Text("a \"b\" \\c")),
         "state" => Some(FieldValue::Text("ACTIVE")),
         "create_time" => Some(FieldValue::Time(1_000_000)),
+        "revision" => Some(FieldValue::Number(10)),
+        "type" => Some(FieldValue::Text("KEY_TYPE_DEFAULT_PUBLIC")),
         "labels.my key" => Some(FieldValue::Text("x")),
         _ => None,
     }
@@ -44,6 +48,14 @@ fn a_filter_holds_when_all_its_terms_do() {
     check("create_time > 1970-01-01T00:00:00.999999Z", true);
     check("create_time = 1970-01-01T00:00:01.0000009Z", true);
     check("create_time != 1970-01-01T00:00:01Z", false);
+    check("revision > 9", true);
+    check("revision>=10 AND revision <= \"10\"", true);
+    check("revision < 9", false);
+    check("revision != -10", true);
+    check("type = DEFAULT_PUBLIC", true);
+    check("type = PUBLIC", true);
+    check("type != KEY_TYPE_DEFAULT_PUBLIC", false);
+    check("type = TYPE_MASTER", false);
 }
 
 #[test]
@@ -54,11 +66,18 @@ fn what_cannot_be_filtered_by_is_said() {
         assert_eq!(violation.field, "filter");
         assert!(violation.rule.contains(part), "{text:?} {}", violation.rule);
     }
-    check("colour = red", "display_name, state, create_time, labels.{key}");
+    check("colour = red", "display_name, state, create_time, revision, type, labels.{key}");
     check("labels = red", "labels.{key}");
     check("labels. = red", "labels.{key}");
     check("labels.\"\" = red", "labels.{key}");
     check("state = active", "ACTIVE, REVOKED");
+    for text in ["type = MASTER", "type = UBLIC", "type = \"\"", "type = _PUBLIC", "type = KEY_TYPE"] {
+        check(text, "with one of");
+    }
+    check("type > MASTER", "= or !=");
+    for text in ["revision > 1.5", "revision > x", "revision > 0x1", "revision = 9223372036854775808", "revision = \"\""] {
+        check(text, "whole number");
+    }
     check("state < ACTIVE", "= or !=");
     check("display_name > a", "= or !=");
     check("create_time > yesterday", "RFC 3339");

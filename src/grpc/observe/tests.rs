@@ -235,6 +235,24 @@ async fn a_deadline_that_passes_is_told_as_such() {
     observed.assert_counted(CHECK, &[("DEADLINE_EXCEEDED", 4)]);
 }
 
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_the_clients_fault() {
+    let observed = Observed::new();
+    let cases = [
+        ("13", "failed to decode Protobuf message: invalid wire type", Code::InvalidArgument),
+        ("13", "failed%20to%20decode%20Protobuf%20message:%20x", Code::InvalidArgument),
+        ("11", "Error,%20decoded%20message%20length%20too%20large", Code::ResourceExhausted),
+        ("13", "internal%20error", Code::Internal),
+    ];
+    for (code, message, expected) in cases {
+        let response = observed.call(CHECK, &[], async |_| trailers_only(code, message)).await;
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), expected, "{message}");
+        assert_eq!(status.get_error_details().error_info().is_some(), expected != Code::Internal);
+    }
+    observed.assert_counted(CHECK, &[("INVALID_ARGUMENT", 2), ("RESOURCE_EXHAUSTED", 1), ("INTERNAL", 1)]);
+}
+
 #[test]
 fn a_deadline_is_read_as_grpc_writes_it() {
     let cases = [
