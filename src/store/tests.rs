@@ -112,3 +112,20 @@ async fn a_draft_that_is_dropped_leaves_nothing_behind_and_lets_the_next_one_beg
     assert_eq!(store.verify().await.unwrap().revision, 0);
     store.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn zz_without_hook() {
+    let folder = tempfile::tempdir().unwrap();
+    for polls in 1..=6 {
+        let mut lost = 0;
+        for attempt in 0..20 {
+            let path = folder.path().join(format!("{polls}-{attempt}.db"));
+            match seen_after_begin_was_dropped(&path, polls, false).await {
+                Ok(1) => {}
+                Ok(_) => lost += 1,
+                Err(e) => eprintln!("{e}"),
+            }
+        }
+        eprintln!("polls {polls}: lost {lost} of 20");
+    }
+}
