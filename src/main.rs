@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use keyward::cli::{self, ClientOptions};
 use keyward::config::ServeArgs;
 use keyward::server::{self, RootArgs};
+use std::error::Error as _;
 use std::process::ExitCode;
 
 /// Issues, rotates, suspends, revokes and checks API keys; a revoked key is revoked everywhere.
@@ -38,7 +39,10 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keyward: {error}");
+            match error.source() {
+                Some(cause) => eprintln!("keyward: {error}: {cause}"),
+                None => eprintln!("keyward: {error}"),
+            }
             ExitCode::FAILURE
         }
     }

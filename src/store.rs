@@ -18,3 +18,6 @@ pub use draft::{Draft, Entry, Replay, RowDirectory};
 pub use log::{Batch, Head, Snapshot};
 pub use open::Store;
 pub use read::{KeyQuery, Page};
+
+#[cfg(test)]
+mod tests;

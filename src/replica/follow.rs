@@ -69,8 +69,10 @@ impl Ledger {
     }
 }
 
-/// Loads everything into `index` and starts to follow. The task ends when every [`Ledger`] is gone.
+/// Verifies the ledger, loads everything into `index` and starts to follow. The task ends when every [`Ledger`] is gone.
 pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock) -> Result<Ledger> {
+    // What was changed while nobody followed would otherwise be taken for what was written.
+    store.verify().await?;
     let head = load(&store, &index, clock).await?;
     let (wanted, wanted_receiver) = watch::channel(head.revision);
     let (progress_sender, progress) = watch::channel(Progress { applied: head.revision, is_broken: false });

@@ -15,6 +15,9 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, TransactionTrait};
 use std::collections::HashMap;
 
+/// How many revisions are verified at a time.
+const VERIFY_STRIDE: i64 = 256;
+
 /// A point in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -104,6 +107,30 @@ impl Store {
     /// What came after `from`, oldest first and at most `limit` revisions: contiguous, and linked to `from` by the
     /// chain. A gap or another chain is an internal error: what is followed is no longer the ledger that was read.
     pub async fn changes_after(&self, from: &Head, limit: i64) -> Result<Vec<Batch>> {
+        let links = self.links_after(from, limit).await?;
+        links
+            .into_iter()
+            .map(|(head, payloads)| {
+                let changes = payloads.iter().map(|payload| serde_json::from_str(payload).map_err(Error::internal));
+                Ok(Batch { head, changes: changes.collect::<Result<_>>()? })
+            })
+            .collect()
+    }
+
+    /// Reads the whole ledger again, from the floor to the head, and checks that it is what was written: no revision,
+    /// event or change is missing, added or edited. Answers with the head, and otherwise says where it breaks.
+    pub async fn verify(&self) -> Result<Head> {
+        let mut head = Head { revision: 0, chain: chain::GENESIS.to_vec() };
+        loop {
+            match self.links_after(&head, VERIFY_STRIDE).await?.pop() {
+                Some((last, _)) => head = last,
+                None => return Ok(head),
+            }
+        }
+    }
+
+    /// The points that the ledger led to after `from`, each with the stored form of what changed.
+    async fn links_after(&self, from: &Head, limit: i64) -> Result<Vec<(Head, Vec<String>)>> {
         let transaction = self.reader.begin().await.map_err(sort)?;
         let head = head(&transaction).await?;
         if head == *from {
@@ -139,20 +166,15 @@ impl Store {
             check_reader(row.min_reader)?;
             payloads.entry(row.rev).or_default().push(row.payload);
         }
-        let mut batches = Vec::with_capacity(events.len());
+        let mut links = Vec::with_capacity(events.len());
         let mut before = from.clone();
         for event in events {
             let payloads = payloads.remove(&event.revision).unwrap_or_default();
-            let next = verify(&before, &event, &payloads)?;
-            let changes = payloads
-                .iter()
-                .map(|payload| serde_json::from_str(payload).map_err(Error::internal))
-                .collect::<Result<_>>()?;
-            batches.push(Batch { head: next.clone(), changes });
-            before = next;
+            before = verify(&before, &event, &payloads)?;
+            links.push((before.clone(), payloads));
         }
         if before.revision == last {
-            Ok(batches)
+            Ok(links)
         } else {
             Err(Error::internal(format!("the ledger has a gap after revision {}", before.revision)))
         }
