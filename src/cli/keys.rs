@@ -28,7 +28,7 @@ pub enum Keys {
     #[command(after_help = "\
 Examples:
   keyward keys create ci --display-name CI --ttl 30d --grant 'doc/*=read,write' --label team=maps
-  keyward keys create --user ben --grant-table public.roads=select,insert --grant-api maps --allow-ip 192.0.2.0/24")]
+  keyward keys create --owner ben --grant-table public.roads=select,insert --grant-api maps --allow-ip 192.0.2.0/24")]
     Create(Box<create::Create>),
     /// Show one key, without its secrets
     #[command(after_help = "Examples:\n  keyward keys get ci\n  keyward keys get tenants/acme/keys/ci -o json")]
@@ -38,13 +38,13 @@ Examples:
 Fields of a filter: type, state, display_name, owner, labels.x and times; with =, <, >, AND and quoted strings.
 
 Examples:
-  keyward keys list --user ben
+  keyward keys list --owner ben
   keyward keys list --filter 'type = KEY_TYPE_REGULAR AND labels.team = \"maps\"' --limit 20")]
     List(list::List),
     /// Change a key; only what is given is changed
     #[command(after_help = "\
 Lists (--allow-ip, --allow-referrer, --label, grants) replace what was there. The default public key's grants are set
-here: that is how data is made public. It is found by `keyward keys list --filter 'type = KEY_TYPE_DEFAULT_PUBLIC'` finds it.
+here: that is how data is made public. To find it: keyward keys list --filter 'type = KEY_TYPE_DEFAULT_PUBLIC'
 
 Examples:
   keyward keys update ci --grant 'doc/*=read' --clear-expire-time

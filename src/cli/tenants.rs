@@ -57,9 +57,9 @@ pub struct Create {
     #[arg(long, value_name = "PREFIX")]
     credential_prefix: Option<String>,
 
-    /// The owner's email
+    /// The owner's email [default: none; one is needed to sign in]
     #[arg(long, value_name = "EMAIL")]
-    owner_email: String,
+    owner_email: Option<String>,
 
     /// The owner's given name
     #[arg(long, value_name = "NAME")]
@@ -168,7 +168,7 @@ impl Create {
                 ..Tenant::default()
             }),
             owner: Some(User {
-                email: self.owner_email.clone(),
+                email: self.owner_email.clone().unwrap_or_default(),
                 given_name: self.owner_given_name.clone().unwrap_or_default(),
                 family_name: self.owner_family_name.clone().unwrap_or_default(),
                 ..User::default()

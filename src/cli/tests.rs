@@ -176,7 +176,7 @@ fn an_update_names_only_what_was_given() {
     assert!(update_mask("keys update ci --clear-grants --grant-api a").is_err());
     assert!(update_mask("keys update ci --label a=b --label a=c").is_err());
     assert!(parse("keys create --ttl 1h --expire-time 2030-01-31T12:00:00Z").is_err());
-    assert!(parse("keys create --user ben --parent users/ben").is_err());
+    assert!(parse("keys create --owner ben --parent users/ben").is_err());
 }
 
 #[test]

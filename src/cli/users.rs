@@ -52,9 +52,9 @@ pub struct Create {
     #[arg(value_name = "USER_ID")]
     id: Option<String>,
 
-    /// The email, unique in the tenant
+    /// The email, unique in the tenant [default: none; one is needed to sign in]
     #[arg(long, value_name = "EMAIL")]
-    email: String,
+    email: Option<String>,
 
     /// The given name
     #[arg(long, value_name = "NAME")]
@@ -190,7 +190,7 @@ impl Create {
             parent: options.tenant()?,
             user_id: self.id.clone().unwrap_or_default(),
             user: Some(User {
-                email: self.email.clone(),
+                email: self.email.clone().unwrap_or_default(),
                 given_name: self.given_name.clone().unwrap_or_default(),
                 family_name: self.family_name.clone().unwrap_or_default(),
                 role: self.role.map_or(UserRole::Unspecified, UserRole::from).into(),
@@ -236,7 +236,7 @@ impl List {
         options.output.list("users", &users, ["USER", "EMAIL", "NAME", "ROLE", "STATE", "CREATED (UTC)"], |user| {
             [
                 value::id(&user.name).to_owned(),
-                user.email.clone(),
+                or_dash(&user.email),
                 or_dash(format!("{} {}", user.given_name, user.family_name).trim()),
                 role(user),
                 state(user),

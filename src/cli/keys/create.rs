@@ -34,9 +34,9 @@ pub struct Create {
 /// Whose keys.
 #[derive(Debug, Args)]
 pub(super) struct Under {
-    /// The owning user, `ben` or `tenants/acme/users/ben`
+    /// The user that owns them, `ben` or `tenants/acme/users/ben`
     #[arg(long, value_name = "USER", conflicts_with = "parent")]
-    user: Option<String>,
+    owner: Option<String>,
 
     /// The tenant, user or application, by name: `tenants/acme`, `users/ben`, `applications/atlas` [default: the tenant]
     #[arg(long, value_name = "NAME")]
@@ -65,8 +65,8 @@ impl Under {
     /// The full name.
     pub(super) fn parent(&self, options: &ClientOptions) -> Result<String, Failure> {
         let tenant = options.tenant()?;
-        match (&self.user, &self.parent) {
-            (Some(user), _) => value::resource_name(&tenant, "users", user).map_err(Failure::Usage),
+        match (&self.owner, &self.parent) {
+            (Some(owner), _) => value::resource_name(&tenant, "users", owner).map_err(Failure::Usage),
             (None, Some(parent)) => value::parent_name(&tenant, parent).map_err(Failure::Usage),
             (None, None) => Ok(tenant),
         }
