@@ -73,7 +73,8 @@ pub fn validate_email(email: &str, field: &str) -> Result<(), Violation> {
     let is_address = canonical
         .split_once('@')
         .is_some_and(|(local, host)| !local.is_empty() && !host.is_empty() && !host.contains('@'));
-    let is_clean = !canonical.chars().any(|c| c.is_whitespace() || c.is_control());
+    // What is kept is the text as given: space around it is forgiven, a line end is not.
+    let is_clean = !canonical.chars().any(char::is_whitespace) && !email.chars().any(char::is_control);
     if email.is_empty() || (is_address && is_clean && email.len() <= 254) {
         Ok(())
     } else {
@@ -93,7 +94,7 @@ mod tests {
         for good in ["", "a@b", "ada@example.com"] {
             assert!(validate_email(good, "f").is_ok(), "{good:?}");
         }
-        for bad in ["ada", "@", "a@", "@b", "a@b@c", "a b@c", "a@b\nc"] {
+        for bad in ["ada", "@", "a@", "@b", "a@b@c", "a b@c", "a@b\nc", "a@b\n"] {
             assert!(validate_email(bad, "f").is_err(), "{bad:?}");
         }
     }
