@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::change::{Change, Root};
-use crate::domain::credential::{CredentialId, Credential, Prefix, mint};
+use crate::domain::credential::{Credential, CredentialId, Prefix, mint};
 use crate::domain::decision::Permission;
 use crate::domain::grant::Grant;
 use crate::domain::key::{Key, KeyType, Revocation, RevocationReason, Secret};

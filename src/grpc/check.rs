@@ -107,9 +107,9 @@ impl CheckApi {
             return Err(Error::invalid(format!("{field}tenant"), "must be of the form tenants/{tenant}"));
         };
         if tenant == "-" {
-            return own
-                .map(|own| Some(own.clone()))
-                .ok_or_else(|| Error::invalid(format!("{field}tenant"), "must name a tenant, since the caller has none"));
+            return own.map(|own| Some(own.clone())).ok_or_else(|| {
+                Error::invalid(format!("{field}tenant"), "must name a tenant, since the caller has none")
+            });
         }
         let found = TenantId::find(tenant).filter(|tenant| self.gate.index.has_tenant(tenant));
         match found {

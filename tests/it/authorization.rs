@@ -4,5 +4,5 @@ mod door;
 mod escalation;
 mod matrix;
 mod race;
-mod raw;
+pub mod raw;
 mod table;

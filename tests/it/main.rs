@@ -1,8 +1,20 @@
 //! The one integration binary: a module per subject, the real server in each.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-#![allow(clippy::allow_attributes, clippy::disallowed_types, missing_docs, unreachable_pub, reason = "tests")]
+#![allow(
+    clippy::allow_attributes,
+    clippy::disallowed_types,
+    clippy::needless_update,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
 
 mod authorization;
+mod check;
+mod errors;
+mod events;
 mod harness;
+mod keys;
+mod people;
 mod road;
