@@ -133,7 +133,12 @@ impl Edit<'_> {
     /// Refuses the caller unless it holds everything that `key` will hold.
     pub(crate) async fn confer_key(&self, key: &Key) -> Result<()> {
         let owner = self.draft.owner_state(&key.tenant, key.owner.as_ref()).await?;
-        let directory = self.draft.directory(&key.tenant, &crate::domain::grant::compile(&key.grants)).await?;
+        // Only a member's right to hand on depends on whose things are.
+        let directory = if self.actor.is_member() {
+            self.draft.directory(&key.tenant, &crate::domain::grant::compile(&key.grants)).await?
+        } else {
+            RowDirectory::default()
+        };
         let holdings = Holdings::of_key(key, owner.map(|owner| owner.role));
         self.actor.may_confer(&holdings, &directory).map_err(|missing| Error::Forbidden { missing })
     }

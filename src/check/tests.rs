@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::domain::change::{Change, Root};
-use crate::domain::credential::{CredentialId, Credential, Prefix, mint};
+use crate::domain::credential::{Credential, CredentialId, Prefix, mint};
 use crate::domain::decision::Permission;
 use crate::domain::grant::Grant;
-use crate::domain::key::{Key, KeyType, Revocation, RevocationReason, Secret};
+use crate::domain::key::{Key, KeyType, Retirement, Revocation, RevocationReason, Secret};
 use crate::domain::name::{KeyId, Owner, TenantId, UserId};
 use crate::domain::network::IpRanges;
 use crate::domain::referrer::Referrers;
@@ -75,7 +75,7 @@ fn key(tenant: &str, id: &str, owner: &str, texts: &[(&str, Option<Time>)]) -> K
                 hint: String::new(),
                 revision: 1,
                 create_time: NOW,
-                retire_time: *retire_time,
+                retirement: retire_time.map(|time| Retirement { time, is_over: false }),
             })
             .collect(),
         secret_key: None,
@@ -297,7 +297,7 @@ fn a_root_that_was_replaced_is_rotated_out() {
         let (credential, id) = mint(&Prefix::default(), revision, &mut rand::rng());
         let digest = credential.digest();
         let hint = String::new();
-        (credential, Secret { digest, id, hint, revision, create_time: NOW, retire_time: None })
+        (credential, Secret { digest, id, hint, revision, create_time: NOW, retirement: None })
     };
     let ((first, first_secret), (second, second_secret)) = (made(1), made(2));
     let root = Root { secrets: vec![first_secret], revision: 1 };

@@ -29,6 +29,10 @@ const MAX_NAME: usize = 256;
 /// `description`, in characters.
 const MAX_DESCRIPTION: usize = 4096;
 const MAX_LABELS: usize = 64;
+/// All grants of one key, in bytes of their stored form.
+const MAX_GRANT_BYTES: usize = 64 * 1024;
+/// More than this many broken rules are not told.
+const MAX_VIOLATIONS: usize = 100;
 
 /// The rules that a request breaks.
 #[derive(Debug, Default)]
@@ -36,7 +40,9 @@ struct Violations(Vec<Violation>);
 
 impl Violations {
     fn add(&mut self, field: impl Into<String>, rule: impl Into<String>) {
-        self.0.push(Violation::new(field, rule));
+        if self.0.len() < MAX_VIOLATIONS {
+            self.0.push(Violation::new(field, rule));
+        }
     }
 
     /// The value, or its default while the violation is kept.
@@ -117,11 +123,16 @@ fn replay(request_id: &str, method: &'static str, message: &impl Message) -> Res
 }
 
 fn grants(grants: Vec<proto::Grant>, field: &str) -> Result<Vec<Grant>, Vec<Violation>> {
+    let too_large = || vec![Violation::new(field, format!("must be at most {MAX_GRANT_BYTES} bytes in all"))];
+    if grants.len() > MAX_GRANT_BYTES {
+        return Err(too_large());
+    }
     let mut violations = Vec::new();
     let mut found = Vec::with_capacity(grants.len());
     for (place, proto::Grant { kind }) in grants.into_iter().enumerate() {
         match kind {
             Some(kind) => found.push(grant(kind)),
+            None if violations.len() >= MAX_VIOLATIONS => {}
             None => violations.push(Violation::new(
                 format!("{field}[{place}]"),
                 "must be one of apis, database, dataservices and resources",
@@ -130,6 +141,10 @@ fn grants(grants: Vec<proto::Grant>, field: &str) -> Result<Vec<Grant>, Vec<Viol
     }
     if violations.is_empty() {
         violations = grant::validate(&found, field);
+    }
+    let stored_bytes = serde_json::to_string(&found).map_or(usize::MAX, |text| text.len());
+    if violations.is_empty() && stored_bytes > MAX_GRANT_BYTES {
+        violations = too_large();
     }
     if violations.is_empty() { Ok(found) } else { Err(violations) }
 }

@@ -75,7 +75,9 @@ fn what_cannot_be_filtered_by_is_said() {
         check(text, "with one of");
     }
     check("type > MASTER", "= or !=");
-    for text in ["revision > 1.5", "revision > x", "revision > 0x1", "revision = 9223372036854775808", "revision = \"\""] {
+    for text in
+        ["revision > 1.5", "revision > x", "revision > 0x1", "revision = 9223372036854775808", "revision = \"\""]
+    {
         check(text, "whole number");
     }
     check("state < ACTIVE", "= or !=");
