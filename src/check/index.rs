@@ -327,7 +327,7 @@ impl Index {
     pub fn apply(&self, revision: i64, changes: Vec<Change>) {
         // What a later change of the same revision refers to must have a cell before it is prepared.
         let mut prepared = Vec::with_capacity(changes.len());
-        for change in changes {
+        for change in last_of_each(changes) {
             prepared.push(self.prepare(change));
         }
         // INVARIANT (one view): from here until the number is even again, nothing allocates and nothing waits but for
@@ -473,6 +473,18 @@ impl Index {
             self.credential_count.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Of several changes of one thing in one revision, the last: each carries the whole thing, and what one replaces is
+/// worked out from what was there before the revision.
+fn last_of_each(changes: Vec<Change>) -> Vec<Change> {
+    if changes.len() < 2 {
+        return changes;
+    }
+    let mut seen = HashSet::with_capacity(changes.len());
+    let mut last: Vec<Change> = changes.into_iter().rev().filter(|change| seen.insert(change.entity())).collect();
+    last.reverse();
+    last
 }
 
 /// Looks up in the index whose things are.

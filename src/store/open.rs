@@ -26,7 +26,7 @@ pub struct Store {
 impl Store {
     /// Opens the database of `url` (`sqlite:PATH`), creating and migrating it as needed. A second process is refused.
     pub async fn open(url: &str, clock: Clock) -> Result<Self> {
-        let path = canonical(&sqlite_path(url)?)?;
+        let path = resolved(sqlite_path(url)?)?;
         let lock = lock_beside(&path)?;
         let writer = Database::connect(options(&path, 1)).await.map_err(|error| cannot_open(&path, error))?;
         Migrator::up(&writer, None).await.map_err(|error| cannot_open(&path, error))?;
@@ -63,12 +63,11 @@ fn sqlite_path(url: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
-/// The one path of a database, so that two ways to it lead to one lock.
-fn canonical(path: &Path) -> Result<PathBuf> {
-    let cannot =
-        |error: std::io::Error| Error::unavailable(format!("cannot open the database {}: {error}", path.display()));
-    File::options().create(true).truncate(false).write(true).open(path).map_err(cannot)?;
-    path.canonicalize().map_err(cannot)
+/// The file itself, made if it is not there: one file has one lock, by whichever links it is reached.
+fn resolved(path: PathBuf) -> Result<PathBuf> {
+    let made = File::options().create(true).append(true).open(&path);
+    made.and_then(|_| path.canonicalize())
+        .map_err(|error| Error::unavailable(format!("cannot open the database {}: {error}", path.display())))
 }
 
 /// Takes the operating system's lock on a file beside the database; it dies with the process.
