@@ -20,7 +20,7 @@ pub struct Store {
     /// One connection of the follower's own: lists must not keep it from what was revoked.
     pub(super) follower: DatabaseConnection,
     pub(super) clock: Clock,
-    _lock: std::sync::Arc<File>,
+    lock: std::sync::Arc<File>,
 }
 
 impl Store {
@@ -32,16 +32,17 @@ impl Store {
         Migrator::up(&writer, None).await.map_err(|error| cannot_open(&path, error))?;
         let reader = Database::connect(options(&path, 4)).await.map_err(|error| cannot_open(&path, error))?;
         let follower = Database::connect(options(&path, 1)).await.map_err(|error| cannot_open(&path, error))?;
-        let store = Self { writer, reader, follower, clock, _lock: std::sync::Arc::new(lock) };
+        let store = Self { writer, reader, follower, clock, lock: std::sync::Arc::new(lock) };
         store.found().await?;
         Ok(store)
     }
 
-    /// Closes the connections, so that SQLite can fold its write-ahead log into the file.
+    /// Closes the connections, so that SQLite can fold its write-ahead log into the file, and lets go of the lock.
     pub async fn close(self) -> Result<()> {
         self.follower.close().await.map_err(sort)?;
         self.reader.close().await.map_err(sort)?;
-        self.writer.close().await.map_err(sort)
+        self.writer.close().await.map_err(sort)?;
+        self.lock.unlock().map_err(Error::internal)
     }
 }
 
