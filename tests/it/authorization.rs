@@ -3,6 +3,5 @@
 mod door;
 mod escalation;
 mod matrix;
-mod race;
 mod raw;
 mod table;
