@@ -3,5 +3,6 @@
 mod door;
 mod escalation;
 mod matrix;
+mod race;
 mod raw;
 mod table;

@@ -96,7 +96,10 @@ async fn who_is_bound_to_a_tenant_learns_nothing_of_others() {
         let root = server.root().through(door);
         let answer = ask(&root, &theirs, "").await.unwrap();
         assert_eq!(answer.principal.unwrap().tenant, "tenants/other");
-        assert_eq!(ask(&root, &theirs, "tenants/acme").await.unwrap().reasons().collect::<Vec<_>>(), [Reason::NotFound]);
+        assert_eq!(
+            ask(&root, &theirs, "tenants/acme").await.unwrap().reasons().collect::<Vec<_>>(),
+            [Reason::NotFound]
+        );
         refused(ask(&root, &theirs, "tenants/nobody").await, Code::NotFound);
         refused(ask(&root, &theirs, "tenants/-").await, Code::InvalidArgument);
     }

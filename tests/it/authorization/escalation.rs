@@ -27,7 +27,11 @@ fn after(seconds: i64) -> Option<prost_types::Timestamp> {
 }
 
 fn user_of(role: UserRole) -> Option<User> {
-    Some(User { email: format!("{}@example.com", role.as_str_name().to_lowercase()), role: role.into(), ..User::default() })
+    Some(User {
+        email: format!("{}@example.com", role.as_str_name().to_lowercase()),
+        role: role.into(),
+        ..User::default()
+    })
 }
 
 async fn create_user(client: &Client, tenant: &TestTenant, role: UserRole) -> Result<CreateUserResponse, Status> {
@@ -149,9 +153,15 @@ async fn no_road_leads_to_the_secret_or_the_life_of_a_wider_key() {
         }
         // Whoever may do it may take away, but not give back.
         keys.suspend_key(SuspendKeyRequest { name: unsaid(), ..Default::default() }).await.unwrap();
-        road("ActivateKey", keys.activate_key(ActivateKeyRequest { name: unsaid(), ..Default::default() }).await.map(drop));
+        road(
+            "ActivateKey",
+            keys.activate_key(ActivateKeyRequest { name: unsaid(), ..Default::default() }).await.map(drop),
+        );
         keys.delete_key(DeleteKeyRequest { name: unsaid(), ..Default::default() }).await.unwrap();
-        road("UndeleteKey", keys.undelete_key(UndeleteKeyRequest { name: unsaid(), ..Default::default() }).await.map(drop));
+        road(
+            "UndeleteKey",
+            keys.undelete_key(UndeleteKeyRequest { name: unsaid(), ..Default::default() }).await.map(drop),
+        );
     }
     // Its own limits, and those of a key it made, cannot be loosened either.
     let made = within(client.key("tenants/-")).issued().await.key.unwrap();
@@ -275,12 +285,14 @@ async fn an_admin_touches_no_owner_by_whatever_credential() {
     let (second, _) = server.user(&acme, "second", UserRole::Owner).await;
     let all = acme.owner.key(&ada.name).may("**", "*").issued().await.credential;
     let keyward = acme.owner.key(&ada.name).may("keyward/**", "*").issued().await.credential;
-    let literal = acme.owner.key(&ada.name).may("keyward/keys/wide", "*").may("keyward/users/second", "*").issued().await;
+    let literal =
+        acme.owner.key(&ada.name).may("keyward/keys/wide", "*").may("keyward/users/second", "*").issued().await;
     let key = acme.owner.key(&second.name).id("wide").issued().await.key.unwrap().name;
     let deleted = acme.owner.key(&second.name).issued().await.key.unwrap().name;
     let request = DeleteKeyRequest { name: deleted.clone(), ..Default::default() };
     acme.owner.keys().delete_key(request).await.unwrap();
-    let master = ListKeysRequest { parent: second.name.clone(), filter: "type = KEY_TYPE_MASTER".into(), ..Default::default() };
+    let master =
+        ListKeysRequest { parent: second.name.clone(), filter: "type = KEY_TYPE_MASTER".into(), ..Default::default() };
     let master = acme.owner.keys().list_keys(master).await.unwrap().into_inner().keys.remove(0).name;
     let head = server.check("").asked().await.revision;
     for credential in [&all, &keyward, &literal.credential] {
@@ -288,9 +300,15 @@ async fn an_admin_touches_no_owner_by_whatever_credential() {
             raw::call(&server.admin, method, raw::encoded(method, &request), bearer(credential)).await
         };
         for name in [&key, &master] {
-            for verb in
-                ["RotateKey", "FinishKeyRotation", "GenerateSecretKey", "SuspendKey", "ActivateKey", "RevokeKey", "DeleteKey"]
-            {
+            for verb in [
+                "RotateKey",
+                "FinishKeyRotation",
+                "GenerateSecretKey",
+                "SuspendKey",
+                "ActivateKey",
+                "RevokeKey",
+                "DeleteKey",
+            ] {
                 denied(verb, call(&format!("KeyService/{verb}"), format!(r#"{{"name": "{name}"}}"#)).await);
             }
             let request = format!(r#"{{"key": {{"name": "{name}", "description": "mine"}}}}"#);
@@ -376,7 +394,8 @@ async fn the_default_public_key_calls_nothing_of_keyward_whatever_it_grants() {
     update(&acme.owner, Key { grants, ..named(&name) }, &["grants"]).await.unwrap();
     let public = &acme.made.default_public_credential;
     server.check(public).may("doc/1", "read").allowed().await;
-    for resource in ["keyward/check", "keyward/keys/any", "keyward/users/any", "keyward/tenants/acme", "keyward/x/y/z"] {
+    for resource in ["keyward/check", "keyward/keys/any", "keyward/users/any", "keyward/tenants/acme", "keyward/x/y/z"]
+    {
         server.check(public).may(resource, "use").denied(&[Reason::NotGranted]).await;
     }
     let (mut refusals, mut methods) = (0, 0);

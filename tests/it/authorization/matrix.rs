@@ -69,7 +69,9 @@ fn row(method: &str) -> Option<Row> {
     const NAME: &str = r#"{"name": "$name"}"#;
     // The columns:                           root, owner, admin 2, member 3 | exact, narrower 3, public | other tenant
     Some(match method {
-        "CheckService/Check" => asks(Key, CHECK, r#"{"credential": "$credential", "tenant": "$tenant"}"#, "YYYYDDDYDDDDN"),
+        "CheckService/Check" => {
+            asks(Key, CHECK, r#"{"credential": "$credential", "tenant": "$tenant"}"#, "YYYYDDDYDDDDN")
+        }
         "CheckService/BatchCheck" => {
             asks(Key, CHECK, r#"{"checks": [{"credential": "$credential", "tenant": "$tenant"}]}"#, "YYYYDDDYDDDDN")
         }
@@ -124,7 +126,9 @@ fn row(method: &str) -> Option<Row> {
         "UserService/RotateMasterKey" => asks(User, USER, NAME, "YYYDYDDDDDDDN"),
         "EventService/ListEvents" => asks(Tenant, "keyward/events/*", r#"{"parent": "$tenant"}"#, "YYYYDDDYDDDDN"),
         "EventService/WatchEvents" => Unbuilt,
-        _ if ["TokenService/", "ApplicationService/", "AdminService/"].iter().any(|it| method.starts_with(it)) => Unbuilt,
+        _ if ["TokenService/", "ApplicationService/", "AdminService/"].iter().any(|it| method.starts_with(it)) => {
+            Unbuilt
+        }
         _ => return None,
     })
 }
@@ -261,7 +265,8 @@ async fn shown(column: usize, grant: &str, method: &str, thing: &Thing, world: &
             (grant.replace("$id", thing.id()), name[..end].to_lowercase())
         }
     };
-    let elsewhere = resource.replace("keyward/events/", "keyward/sessions/").replace("keyward/keys/", "keyward/events/");
+    let elsewhere =
+        resource.replace("keyward/events/", "keyward/sessions/").replace("keyward/keys/", "keyward/events/");
     let elsewhere = elsewhere.replace("keyward/tenants/", "keyward/keys/").replace("keyward/users/", "keyward/keys/");
     let credential = match column {
         0 => server.root.clone(),
@@ -293,7 +298,8 @@ async fn refused(server: &mut TestServer, world: &World) -> Vec<(&'static str, S
         .await;
     let elsewhere = all(owner).with(|key| key.allowed_ips = vec!["192.0.2.0/24".into()]).issued().await;
     let paged = all(owner).with(|key| key.allowed_referrers = vec!["example.com/*".into()]).issued().await;
-    let (revoked, suspended, deleted) = (all(owner).issued().await, all(owner).issued().await, all(owner).issued().await);
+    let (revoked, suspended, deleted) =
+        (all(owner).issued().await, all(owner).issued().await, all(owner).issued().await);
     let (rotated, second) = (all(owner).issued().await, all(owner).issued().await);
     let (suspended_owner, suspended_master) = user(&world.tenant, UserRole::Owner).await;
     let of_suspended = owner.key(&suspended_owner).may("**", "*").issued().await.credential;
@@ -361,7 +367,8 @@ async fn refused(server: &mut TestServer, world: &World) -> Vec<(&'static str, S
 }
 
 fn soon() -> prost_types::Timestamp {
-    (std::time::UNIX_EPOCH + Duration::from_micros(keyward::clock::Clock::default().now().micros().unsigned_abs())
+    (std::time::UNIX_EPOCH
+        + Duration::from_micros(keyward::clock::Clock::default().now().micros().unsigned_abs())
         + Duration::from_secs(1800))
     .into()
 }
@@ -372,7 +379,8 @@ fn judge(faults: &mut Vec<String>, cell: &str, result: &Result<(), Status>, expe
         Ok(()) => (Code::Ok, true),
         Err(status) => {
             let details = status.get_error_details();
-            let is_ours = details.error_info().is_some_and(|info| info.domain == "keyward.v1" && !info.reason.is_empty());
+            let is_ours =
+                details.error_info().is_some_and(|info| info.domain == "keyward.v1" && !info.reason.is_empty());
             (status.code(), is_ours)
         }
     };
