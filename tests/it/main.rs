@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(clippy::allow_attributes, clippy::disallowed_types, missing_docs, unreachable_pub, reason = "tests")]
 
+mod authorization;
 mod cli;
 mod harness;
 mod road;
