@@ -3,5 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(clippy::allow_attributes, clippy::disallowed_types, missing_docs, unreachable_pub, reason = "tests")]
 
+mod canary;
+mod durability;
 mod harness;
+mod history;
 mod road;
+mod serve;
+mod store;
