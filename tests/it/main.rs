@@ -4,7 +4,12 @@
 #![allow(clippy::allow_attributes, clippy::disallowed_types, missing_docs, unreachable_pub, reason = "tests")]
 
 mod authorization;
+mod canary;
 mod cli;
+mod durability;
 mod harness;
+mod history;
 mod road;
+mod serve;
+mod store;
 mod tidy;
