@@ -51,9 +51,10 @@ const USES_INTERVAL: Duration = Duration::from_secs(60);
 
 /// `keyward serve`: runs until SIGTERM or SIGINT.
 pub async fn serve(args: ServeArgs) -> Result<()> {
-    let mut server = Server::start(Config::load(args)?, Clock::default()).await?;
+    // Before anything else: whoever sees it serve may tell it to end.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;
+    let mut server = Server::start(Config::load(args)?, Clock::default()).await?;
     server.introduce().await?;
     server
         .run_until(async move {

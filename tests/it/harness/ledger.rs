@@ -87,14 +87,20 @@ async fn compare_standing(
     rows.len() as u64
 }
 
+/// When a secret retires, and whether it has; nothing and `false` are the same.
+fn retirement(time: &serde_json::Value, is_over: &serde_json::Value) -> serde_json::Value {
+    serde_json::json!([time, is_over.as_bool().unwrap_or_default()])
+}
+
 async fn compare_keys(database: &Path, things: &BTreeMap<String, (i64, serde_json::Value)>) -> (usize, u64) {
     let mut db = connect(database).await;
-    let sql = "SELECT tenant_id, key_id, lower(hex(digest)) AS digest, retire_time FROM api_key_secret ORDER BY digest";
+    let sql = "SELECT tenant_id, key_id, lower(hex(digest)) AS digest, retire_time, is_retired FROM api_key_secret ORDER BY digest";
     let mut secrets: BTreeMap<String, BTreeMap<String, serde_json::Value>> = BTreeMap::new();
     for row in sqlx::query(sql).fetch_all(&mut db).await.unwrap() {
         let name = format!("tenants/{}/keys/{}", row.get::<String, _>("tenant_id"), row.get::<String, _>("key_id"));
-        let retire_time = serde_json::json!(row.get::<Option<i64>, _>("retire_time"));
-        secrets.entry(name).or_default().insert(row.get("digest"), retire_time);
+        let (time, is_over) = (row.get::<Option<i64>, _>("retire_time"), row.get::<bool, _>("is_retired"));
+        let retirement = retirement(&serde_json::json!(time), &serde_json::json!(is_over));
+        secrets.entry(name).or_default().insert(row.get("digest"), retirement);
     }
     let sql =
         "SELECT tenant_id, id, revision, is_suspended, revoke_time, delete_time, description, grants FROM api_key";
@@ -114,7 +120,12 @@ async fn compare_keys(database: &Path, things: &BTreeMap<String, (i64, serde_jso
             .as_array()
             .unwrap()
             .iter()
-            .map(|secret| (secret["digest"].as_str().unwrap().to_owned(), secret["retire_time"].clone()))
+            .map(|secret| {
+                (
+                    secret["digest"].as_str().unwrap().to_owned(),
+                    retirement(&secret["retirement"]["time"], &secret["retirement"]["is_over"]),
+                )
+            })
             .collect();
         assert_eq!(secrets.remove(&name).unwrap_or_default(), logged, "{name}");
         checks += 7;
