@@ -1,7 +1,7 @@
 //! Following the ledger: load everything at one revision, then apply what comes after it, one revision after the other.
 //!
-//! Only this task writes the index, for this process's own commits as for anyone's. A handler that has committed says
-//! so by [`Ledger::applied`] and waits; it never writes what it believes it has changed.
+//! INVARIANT (one writer): only this task writes the index, for this process's own commits as for anyone's. A handler
+//! that has committed says so by [`Ledger::applied`] and waits; it never writes what it believes it has changed.
 
 use crate::check::Index;
 use crate::clock::Clock;
