@@ -1,5 +1,5 @@
 //! THE DESK: what admitted callers have done. A file per resource, a function per RPC; each reads like the rule it
-//! carries out. A mutation is an [`Edit`]: the caller is admitted once more under the head lock, then decides, commits,
+//! carries out. A mutation is an `Edit`: the caller is admitted once more under the head lock, then decides, commits,
 //! and waits until the index has it. Knows neither gRPC nor SQL. Mutations are run by [`detached`].
 
 pub mod events;

@@ -261,6 +261,8 @@ impl Reasons {
 }
 
 /// The answer to a query: allowed only if it was evaluated and no reason stands against it.
+///
+/// INVARIANT (deny is zero): the default, which nobody evaluated, denies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
     is_allowed: bool,

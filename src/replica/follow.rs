@@ -1,8 +1,10 @@
 //! Following the ledger: load everything at one revision, then apply what comes after it, one revision after the other.
 //!
-//! Only this task writes the index, for this process's own commits as for anyone's. A handler that has committed says
-//! so by [`Ledger::applied`] and waits; it never writes what it believes it has changed. If the ledger is out of reach for
-//! longer than a lease, or is no longer the one that was read, the index stops answering until it can be followed again.
+//! INVARIANT (one writer): only this task writes the index, for this process's own commits as for anyone's. A handler
+//! that has committed says so by [`Ledger::applied`] and waits; it never writes what it believes it has changed.
+//!
+//! If the ledger is out of reach for longer than a lease, or is no longer the one that was read, the index stops
+//! answering until it can be followed again.
 
 use crate::check::Index;
 use crate::clock::Clock;

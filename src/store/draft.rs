@@ -236,7 +236,9 @@ impl Draft {
         Ok(user.map(|user| OwnerState { standing: user.standing(), role: user.role }))
     }
 
-    /// V0: the proof that admitted the caller, read once more under the lock and judged by the same rules.
+    /// The proof that admitted the caller, read once more and judged by the same rules.
+    ///
+    /// INVARIANT (decided under the lock): what a mutation rests on is read after the head was locked (V0).
     pub async fn readmit(&self, proof: &Digest, query: &Query<'_>) -> Result<Actor> {
         let refused = |reason: &str| Error::Unauthenticated { reason: reason.to_owned() };
         if let Some(root) = self.root().await?

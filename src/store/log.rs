@@ -188,6 +188,8 @@ impl Store {
 }
 
 /// Checks that `event` and its changes follow `before`; the point they lead to.
+///
+/// INVARIANT (no gap): what does not follow is never applied.
 fn verify(before: &Head, event: &audit_event::Model, payloads: &[String]) -> Result<Head> {
     let is_next = event.revision == before.revision.saturating_add(1);
     let is_whole = chain::changes_hash(payloads.iter().map(String::as_str)).as_slice() == event.changes_hash;

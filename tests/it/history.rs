@@ -194,13 +194,18 @@ impl Model {
     fn expected(&self, place: &(u8, String), verb: KeyVerb) -> Result<(), Code> {
         let Some(key) = self.keys.get(place).filter(|key| !self.is_forgotten(key)) else { return Err(Code::NotFound) };
         let is_terminal = key.is_revoked || key.delete_hour.is_some();
+        let is_expired = key.expire_hour.is_some_and(|hour| hour <= self.hour);
+        let is_orphaned = key.user.is_some_and(|user| self.users[&(key.tenant, user)].1.is_deleted);
         let is_refused = match verb {
-            KeyVerb::Rotate { .. } => is_terminal || key.kind == Kind::Public || self.tenants[&key.tenant].is_deleted,
-            KeyVerb::Generate => is_terminal || key.kind == Kind::Public,
-            KeyVerb::Finish | KeyVerb::Activate => is_terminal,
+            KeyVerb::Rotate { .. } => {
+                is_terminal || is_expired || key.kind == Kind::Public || self.tenants[&key.tenant].is_deleted
+            }
+            KeyVerb::Generate => is_terminal || is_expired || key.kind == Kind::Public,
+            KeyVerb::Finish => is_terminal || key.kind == Kind::Public,
+            KeyVerb::Activate => is_terminal,
             KeyVerb::Suspend => is_terminal || key.kind != Kind::Regular,
             KeyVerb::Revoke | KeyVerb::Delete => key.kind != Kind::Regular,
-            KeyVerb::Undelete => key.delete_hour.is_none(),
+            KeyVerb::Undelete => key.delete_hour.is_none() || is_orphaned,
             KeyVerb::Grant { docs } => is_terminal || (key.kind == Kind::Master && docs != 0),
             KeyVerb::Possess => false,
         };
@@ -468,8 +473,7 @@ impl History {
             KeyVerb::Revoke => {
                 let request = RevokeKeyRequest { name, ..RevokeKeyRequest::default() };
                 if agreed(keys.revoke_key(request).await, expected, step).is_some() {
-                    let key = key.unwrap();
-                    key.is_revoked |= key.delete_hour.is_none();
+                    key.unwrap().is_revoked = true;
                 }
             }
             KeyVerb::Delete => {
@@ -497,7 +501,7 @@ impl History {
                 let request = RevokeCredentialsRequest { credentials, ..RevokeCredentialsRequest::default() };
                 self.server.nobody().keys().revoke_credentials(request).await.unwrap();
                 match key.kind {
-                    Kind::Regular => key.is_revoked |= key.delete_hour.is_none(),
+                    Kind::Regular => key.is_revoked = true,
                     Kind::Master => {
                         let current = key.secrets.last_mut().unwrap();
                         current.1 = Some(current.1.map_or(hour, |before| before.min(hour)));

@@ -40,7 +40,7 @@ impl Source {
         for (number, line) in self.code() {
             for part in line.split("crate::").skip(1) {
                 let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(part.len());
-                named.push((number, part[..end].to_owned()));
+                named.push((number, part.split_at(end).0.to_owned()));
             }
         }
         named
@@ -51,7 +51,7 @@ impl Source {
         let imported = |line: &str| {
             let path = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("use ")?;
             let end = path.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(path.len());
-            Some(path[..end].to_owned())
+            Some(path.split_at(end).0.to_owned())
         };
         self.code().filter_map(|(number, line)| Some((number, imported(line)?))).collect()
     }

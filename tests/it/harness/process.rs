@@ -73,6 +73,7 @@ pub struct Process {
 
 impl Process {
     /// Starts the server on `database`, with the root credential going to `root.key` beside it.
+    #[allow(clippy::zombie_processes, reason = "dropping `Process` waits, and so does the panic")]
     pub fn start(database: &Path, more: &[&str]) -> Self {
         let root_key = database.with_file_name("root.key");
         let mut command = serve(database);
