@@ -11,6 +11,8 @@ use crate::domain::decision::{Decision, Query, Reason, evaluate};
 use crate::domain::policy::Actor;
 use crate::error::{Error, Result};
 pub use index::{Entry, Index, Principal};
+use std::fmt;
+use zeroize::Zeroizing;
 
 /// Keyward cannot decide: its memory is not, or no longer, known to be the truth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +36,21 @@ pub struct Answer {
 }
 
 /// Somebody who showed a good credential to Keyward itself. Only [`Index::admit`] makes one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Caller {
     actor: Actor,
     proof: Digest,
     credential_id: String,
-    secret_key: String,
+    secret_key: Zeroizing<String>,
     source_ip: String,
     referrer: String,
+}
+
+impl fmt::Debug for Caller {
+    /// Without the second secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("name", &self.actor.name()).finish_non_exhaustive()
+    }
 }
 
 impl Caller {
@@ -92,7 +101,7 @@ impl Index {
                     Shape::Ours { id, .. } => id.to_owned(),
                     Shape::Broken { .. } | Shape::Foreign => String::new(),
                 },
-                secret_key: query.secret_key.to_owned(),
+                secret_key: Zeroizing::new(query.secret_key.to_owned()),
                 source_ip: query.source_ip.to_owned(),
                 referrer: query.referrer.to_owned(),
             }),

@@ -15,8 +15,9 @@ impl Clock {
     /// Now.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     pub fn now(&self) -> Time {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let micros = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
+        // A clock that cannot be right ends what expires, rather than letting it live.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let micros = since_epoch.and_then(|since| i64::try_from(since.as_micros()).ok()).unwrap_or(Time::MAX.micros());
         Time::from_micros(micros.saturating_add(self.offset_micros.load(Ordering::Relaxed)))
     }
 

@@ -1,5 +1,5 @@
 //! THE DESK: what admitted callers have done. A file per resource, a function per RPC; each reads like the rule it
-//! carries out. A mutation is an [`Edit`]: the caller is admitted once more under the head lock, then decides, commits,
+//! carries out. A mutation is an `Edit`: the caller is admitted once more under the head lock, then decides, commits,
 //! and waits until the index has it. Knows neither gRPC nor SQL. Mutations are run by [`detached`].
 
 pub mod events;
@@ -133,7 +133,12 @@ impl Edit<'_> {
     /// Refuses the caller unless it holds everything that `key` will hold.
     pub(crate) async fn confer_key(&self, key: &Key) -> Result<()> {
         let owner = self.draft.owner_state(&key.tenant, key.owner.as_ref()).await?;
-        let directory = self.draft.directory(&key.tenant, &crate::domain::grant::compile(&key.grants)).await?;
+        // Only a member's right to hand on depends on whose things are.
+        let directory = if self.actor.is_member() {
+            self.draft.directory(&key.tenant, &crate::domain::grant::compile(&key.grants)).await?
+        } else {
+            RowDirectory::default()
+        };
         let holdings = Holdings::of_key(key, owner.map(|owner| owner.role));
         self.actor.may_confer(&holdings, &directory).map_err(|missing| Error::Forbidden { missing })
     }

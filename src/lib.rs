@@ -1,4 +1,81 @@
-//! Keyward.
+//! Keyward issues, rotates, suspends, revokes and checks API keys: `README.md` tells how to run it, this page how it is
+//! built. Newcomers read `proto/keyward/v1/check.proto`, then `grpc/check.rs`, [`check`], [`domain::decision`], and then
+//! `grpc/keys.rs` and down.
+//!
+//! # The rooms, in reading order
+//!
+//! | Room | What it is for | What is absent from it |
+//! |---|---|---|
+//! | [`domain`] | the rules: plain values and pure decisions | async, I/O; clock and randomness are given |
+//! | [`check`] | the hot room: [`check::Index`] answers from memory, and alone makes a [`check::Caller`] | waiting, failing, the disk |
+//! | [`store`] | the rows: a [`store::Draft`] is the only way to write, [`store::Store::changes_after`] the way to follow | decisions |
+//! | [`replica`] | this process as a reader of the log: the follower is the only one that writes the index | requests |
+//! | [`desk`] | commands of admitted callers: a file per resource, a function per RPC | gRPC, SQL |
+//! | [`grpc`] | the wire: a file per service; a handler is *admit, convert, command* | rules |
+//! | [`proto`] | what is generated from the contract | anything by hand |
+//! | [`server`], [`config`], [`telemetry`] | wiring and life; flags, environment and file; logs, metrics, traces | |
+//! | [`cli`] | the client, a file per noun; knows the contract only | |
+//! | [`error`], [`clock`] | what a caller can act on; the one reader of the wall clock | gRPC, SQL |
+//!
+//! ```text
+//! main -> cli, server -> grpc ---> desk -> replica -> store --> domain      error: a leaf that all may name
+//!                          |  \      \         \----> check --> domain      proto: named by grpc, server, cli and tests
+//!                          |   \------\-------------> check
+//!                          \-> proto
+//! ```
+//! Lints and visibility hold these arrows where they can, `tests/it/tidy.rs` where they cannot.
+//!
+//! # The walks
+//!
+//! **Check.** `grpc/observe.rs` times the call and gives it an id. `grpc/check.rs` lets the asker in as the listener says
+//! ([`grpc::Door`]), waits if `min_revision` asks for more than is applied (the one wait there is), and borrows the message
+//! into a [`domain::decision::Query`]. [`check::Index::check`] parses the credential (a broken checksum ends here), hashes
+//! it, and in one consistent view looks it up and has [`domain::decision::evaluate`] judge it. `grpc/check.rs` counts the
+//! decision and turns it into the reply. Nothing after the door touches the disk.
+//!
+//! **CreateKey.** `grpc/keys.rs`: `Gate::admit` makes a [`check::Caller`] of the metadata, by the same check as everyone's,
+//! and says early what the caller may not touch; `grpc/convert.rs` takes the message apart, naming each field, so that a
+//! new one stops the build. [`desk::keys::create`] runs in a task that a client cannot cancel by going away
+//! ([`desk::detached`]). [`store::Store::begin`] locks the head of the ledger, the caller's proof is read again from the
+//! rows, and what the caller may do and confer is decided on what cannot change any more. [`store::Draft::commit`] writes
+//! rows, change log, event, chain and head in one transaction. [`replica::Ledger::applied`] tells the follower and waits:
+//! `replica/follow.rs` reads the log, verifies the chain, and puts the revision into the index by [`check::Index::apply`],
+//! which cannot fail. Only then does the credential leave, once.
+//!
+//! **RevokeKey** is the same walk. On SQLite there is one process, held to be so by a lock on a file beside the database,
+//! so that its own index having the revision *is* the barrier: whoever asks after the answer is told `REVOKED`.
+//!
+//! # What always holds
+//!
+//! - *Deny is zero*: a [`domain::decision::Decision`] that nobody evaluated denies, as its value on the wire does.
+//! - *One view*: an answer rests on one revision of key, owner and tenant. The index is maps in shards, overwritten in
+//!   place; a sequence number, odd while that goes on, has readers start again (`check/index.rs`).
+//! - *One writer*: only the follower calls [`check::Index::apply`], one revision after the other, for our own commits too;
+//!   so `applied` is a prefix of the ledger, never the highest that was seen (`replica/follow.rs`).
+//! - *Decided under the lock*: whatever a mutation rests on, the caller first of all, is read after the head was locked
+//!   ([`store::Draft::readmit`]). What the gate says before is for a quick refusal only.
+//! - *No gap*: revisions are contiguous and chained by hash; a gap or another chain stops the answers (`store/log.rs`).
+//! - *No restriction unread*: a row or log entry for newer binaries stops this one (`store/rows.rs`).
+//! - *Nobody confers what they do not hold* ([`domain::policy::Actor::may_confer`]).
+//! - *No secret is logged*: credentials and digests have no telling `Debug`; statements and wire dumps are never logged.
+//!
+//! # What is absent
+//!
+//! Applications, tokens, sessions, passwords, imports, usage, watching events and the administration of replicas are in
+//! the contract and answer `UNIMPLEMENTED`. Envoy's ext_authz, TLS, PostgreSQL and MySQL, and with them several replicas,
+//! leases and the barrier among them, are not here. A Check does not wait for an unknown credential to arrive from
+//! elsewhere, as there is no elsewhere.
+//!
+//! # Where it differs from what one might expect
+//!
+//! - A [`domain::change::Change`] carries the whole thing as it is afterwards, not a verb: a row is the last change of its
+//!   thing and the index the fold of the log, so rows, log and index cannot disagree about what a verb means. The verb is in the
+//!   event.
+//! - There is no `Change` for each RPC and no `store/commit.rs`: a [`store::Draft`] is the transaction, from the lock to the
+//!   commit, since reading under the lock and writing belong together.
+//! - `replica` has neither lease nor barrier yet; `desk` waits on the follower alone, and an index that may not answer says so
+//!   by one flag.
+//! - `desk` returns the new thing as it was committed rather than reading it back.
 
 pub mod check;
 pub mod cli;

@@ -33,19 +33,28 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::service::Routes;
 
 /// The largest message of BatchCheck and administration.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// All of a shutdown, and the part of it in which calls may finish.
+const MAX_SHUTDOWN: Duration = Duration::from_millis(9500);
+const MAX_DRAIN: Duration = Duration::from_millis(8500);
+
+/// How often health is brought in step with the index.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How often it is written down when keys were last used.
 const USES_INTERVAL: Duration = Duration::from_secs(60);
 
 /// `keyward serve`: runs until SIGTERM or SIGINT.
 pub async fn serve(args: ServeArgs) -> Result<()> {
-    let mut server = Server::start(Config::load(args)?, Clock::default()).await?;
+    // Before anything else: whoever sees it serve may tell it to end.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;
+    let mut server = Server::start(Config::load(args)?, Clock::default()).await?;
     server.introduce().await?;
     server
         .run_until(async move {
@@ -108,7 +117,6 @@ impl Server {
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
         let index = Arc::new(Index::default());
         let ledger = follow(store.clone(), Arc::clone(&index), &clock).await?;
-        index.set_serving(true);
         telemetry.show(gauges(&index));
 
         let desk = Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock };
@@ -134,8 +142,9 @@ impl Server {
         let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
         let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
         let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
-        tasks.spawn(note_uses(store.clone(), Arc::clone(&index), stopped));
+        tasks.spawn(note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         health.set_serving(true);
+        tasks.spawn(tell_health(health.clone(), Arc::clone(&index), stopped));
         tracing::info!(data = %data_addr, admin = %admin_addr, ops = %ops_addr, revision = index.applied(), "serving");
         Ok(Self {
             data_addr,
@@ -215,12 +224,14 @@ impl Server {
         }
     }
 
-    /// Takes no new calls, lets those under way finish within the drain time-out, and closes everything.
+    /// Takes no new calls, lets those under way finish within the drain time-out, and closes everything; ten seconds
+    /// after SIGTERM at the latest.
     pub async fn shutdown(mut self) -> Result<()> {
+        let deadline = Instant::now() + MAX_SHUTDOWN;
         self.health.set_serving(false);
         self.health.drain();
         self.stop.send_replace(true);
-        let drained = tokio::time::timeout(self.drain_timeout, async {
+        let drained = timeout(self.drain_timeout.min(MAX_DRAIN), async {
             while let Some(ended) = self.tasks.join_next().await {
                 if let Ok(Err(error)) = ended {
                     tracing::warn!("while draining: {error}");
@@ -231,11 +242,17 @@ impl Server {
             tracing::warn!("calls were still under way after the drain time-out and were cut off");
             self.tasks.shutdown().await;
         }
-        flush_uses(&self.store, &self.index).await;
         self.index.set_serving(false);
-        let closed = self.store.close().await;
-        self.telemetry.shutdown().await;
-        closed
+        let closed = timeout_at(deadline, async {
+            flush_uses(&self.store, &self.index).await;
+            let closed = self.store.close().await;
+            self.telemetry.shutdown().await;
+            closed
+        });
+        closed.await.unwrap_or_else(|_| {
+            tracing::warn!("the database was not closed in time; what was committed is safe");
+            Ok(())
+        })
     }
 }
 
@@ -275,12 +292,25 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
 /// Writes down when keys were last used, each minute and at the end.
 async fn note_uses(store: Store, index: Arc<Index>, mut stopped: watch::Receiver<bool>) -> Result<()> {
     loop {
-        let is_over = tokio::time::timeout(USES_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_ok();
+        let is_over = timeout(USES_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_ok();
         if is_over {
             return Ok(());
         }
         flush_uses(&store, &index).await;
     }
+}
+
+/// Keeps what health says in step with whether the index may answer.
+async fn tell_health(health: Health, index: Arc<Index>, mut stopped: watch::Receiver<bool>) -> Result<()> {
+    let mut was_serving = true;
+    while timeout(HEALTH_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_err() {
+        let is_serving = index.is_serving();
+        if is_serving != was_serving {
+            health.set_serving(is_serving);
+            was_serving = is_serving;
+        }
+    }
+    Ok(())
 }
 
 async fn flush_uses(store: &Store, index: &Index) {

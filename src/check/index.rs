@@ -12,7 +12,7 @@ use crate::domain::change::{Change, Root};
 use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
 use crate::domain::decision::{Facts, Found, OwnerState};
-use crate::domain::key::Key;
+use crate::domain::key::{Key, Retirement};
 use crate::domain::name::{Collection, KeyId, Owner, TenantId, UserId};
 use crate::domain::policy::{Actor, Directory, Whose};
 use crate::domain::tenant::{Standing, Tenant};
@@ -27,6 +27,10 @@ const SHARDS: usize = 1024;
 
 /// After how many tries in vain a reader lets others run.
 const TRIES_BEFORE_YIELD: u32 = 16;
+
+/// After how many views that a change cut short a reader gives up: a question so large that it never fits between two
+/// changes must not hold its thread for ever.
+const MAX_LOOKS: u32 = 1000;
 
 /// What is known of a tenant; its standing is overwritten in place.
 #[derive(Debug)]
@@ -91,7 +95,7 @@ impl UserCell {
 #[derive(Debug)]
 struct KeyEntry {
     facts: Facts,
-    secrets: Box<[(Digest, Option<Time>)]>,
+    secrets: Box<[(Digest, Option<Retirement>)]>,
     owner: Option<Arc<UserCell>>,
     tenant: Arc<TenantCell>,
     /// The minute in which it was last used; shared by the entries that follow each other.
@@ -104,7 +108,7 @@ pub struct Entry(Leads);
 
 #[derive(Clone, Debug)]
 enum Leads {
-    Root { retire_time: Option<Time> },
+    Root { retirement: Option<Retirement> },
     Key(Arc<KeyEntry>),
 }
 
@@ -112,10 +116,10 @@ impl Entry {
     /// What the decision is about.
     pub(super) fn found(&self, digest: &Digest) -> Found<'_> {
         match &self.0 {
-            Leads::Root { retire_time } => Found::Root { retire_time: *retire_time },
+            Leads::Root { retirement } => Found::Root { retirement: *retirement },
             Leads::Key(entry) => Found::Key {
                 facts: &entry.facts,
-                retire_time: entry.retire_time(digest),
+                retirement: entry.retirement(digest),
                 owner: entry.owner.as_ref().map(|owner| owner.state()),
                 tenant: standing_of(entry.tenant.standing.load(Ordering::Relaxed)),
             },
@@ -135,11 +139,11 @@ impl Entry {
 }
 
 impl KeyEntry {
-    fn retire_time(&self, digest: &Digest) -> Option<Time> {
+    fn retirement(&self, digest: &Digest) -> Option<Retirement> {
         match self.secrets.iter().find(|(own, _)| own.matches(digest)) {
-            Some((_, retire_time)) => *retire_time,
+            Some((_, retirement)) => *retirement,
             // Not one of its secrets any more: as good as retired for ever.
-            None => Some(Time::from_micros(0)),
+            None => Some(Retirement { time: Time::MIN, is_over: true }),
         }
     }
 }
@@ -277,7 +281,7 @@ impl Index {
 
     /// Looks at the entry of `digest` in one consistent view. `look` may run several times and must be pure.
     pub(super) fn view<T>(&self, digest: &Digest, look: impl Fn(Option<&Entry>, i64) -> T) -> Result<T, CannotDecide> {
-        let mut tries = 0_u32;
+        let (mut tries, mut looks) = (0_u32, 0_u32);
         loop {
             let before = self.sequence.load(Ordering::Acquire);
             if before.is_multiple_of(2) {
@@ -289,6 +293,10 @@ impl Index {
                 fence(Ordering::Acquire);
                 if self.sequence.load(Ordering::Relaxed) == before {
                     return if is_serving { Ok(answer) } else { Err(CannotDecide) };
+                }
+                looks = looks.saturating_add(1);
+                if looks == MAX_LOOKS {
+                    return Err(CannotDecide);
                 }
             }
             tries = tries.saturating_add(1);
@@ -319,7 +327,7 @@ impl Index {
     pub fn apply(&self, revision: i64, changes: Vec<Change>) {
         // What a later change of the same revision refers to must have a cell before it is prepared.
         let mut prepared = Vec::with_capacity(changes.len());
-        for change in changes {
+        for change in last_of_each(changes) {
             prepared.push(self.prepare(change));
         }
         // INVARIANT (one view): from here until the number is even again, nothing allocates and nothing waits but for
@@ -353,7 +361,7 @@ impl Index {
         let entries: Vec<(Digest, Entry)> = root
             .secrets
             .iter()
-            .map(|secret| (secret.digest, Entry(Leads::Root { retire_time: secret.retire_time })))
+            .map(|secret| (secret.digest, Entry(Leads::Root { retirement: secret.retirement })))
             .collect();
         let mut known = self.root.lock();
         let gone = known.iter().filter(|old| !entries.iter().any(|(digest, _)| digest == *old)).copied().collect();
@@ -371,7 +379,7 @@ impl Index {
             Some(Owner::User(user)) => Some(self.user_cell(&key.tenant, user)),
             Some(Owner::Application(_)) | None => None,
         };
-        let secrets: Box<[_]> = key.secrets.iter().map(|secret| (secret.digest, secret.retire_time)).collect();
+        let secrets: Box<[_]> = key.secrets.iter().map(|secret| (secret.digest, secret.retirement)).collect();
         let gone = old
             .iter()
             .flat_map(|old| old.secrets.iter())
@@ -465,6 +473,18 @@ impl Index {
             self.credential_count.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Of several changes of one thing in one revision, the last: each carries the whole thing, and what one replaces is
+/// worked out from what was there before the revision.
+fn last_of_each(changes: Vec<Change>) -> Vec<Change> {
+    if changes.len() < 2 {
+        return changes;
+    }
+    let mut seen = HashSet::with_capacity(changes.len());
+    let mut last: Vec<Change> = changes.into_iter().rev().filter(|change| seen.insert(change.entity())).collect();
+    last.reverse();
+    last
 }
 
 /// Looks up in the index whose things are.

@@ -8,7 +8,9 @@ use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, Digest, mint_secret_key};
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::grant::Grant;
-use crate::domain::key::{Key, KeyState, KeyType, Revocation, RevocationReason, Secret};
+use crate::domain::key::{
+    Key, KeyState, KeyType, MAX_SECRETS, RETENTION, Retirement, Revocation, RevocationReason, Secret,
+};
 use crate::domain::name::{Collection, KeyId, Owner, TenantId};
 use crate::domain::network::IpRanges;
 use crate::domain::policy::Demand;
@@ -91,6 +93,10 @@ pub struct Issued {
 /// Makes a regular key.
 pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Result<Issued> {
     let edit = desk.edit(&caller, call).await?;
+    // A replay is answered whatever has become of the parent since.
+    if let Some((subject, revision)) = edit.replayed(new.replay.as_ref()).await? {
+        return replayed(edit, &subject, revision).await;
+    }
     let tenant = edit.live_tenant(&new.parent.tenant).await?;
     let owner = owner_of_new(&edit, &new.parent).await?;
     let now = edit.now();
@@ -123,9 +129,6 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Resu
     };
     let whose = edit.whose_key(&key).await?;
     edit.demand(&Demand { collection: Collection::Keys, id: "*", action: "create", whose })?;
-    if let Some((subject, revision)) = edit.replayed(new.replay.as_ref()).await? {
-        return replayed(edit, &subject, revision).await;
-    }
     edit.confer_key(&key).await?;
     if edit.draft.key(&key.tenant, &key.id).await?.is_some() {
         return Err(Error::AlreadyExists { field: "key_id", value: key.id.to_string() });
@@ -312,6 +315,13 @@ fn refuse_terminal(key: &Key) -> Result<()> {
     }
 }
 
+fn refuse_expired(key: &Key, now: Time) -> Result<()> {
+    match key.state(now) {
+        KeyState::Expired => Err(Error::precondition(key.name(), "is expired; give it a later expire_time first")),
+        _ => Ok(()),
+    }
+}
+
 /// A master key's life and rights are its user's, and the default public key lives as long as its tenant.
 fn refuse_protected(key: &Key, patch: &KeyPatch) -> Result<()> {
     let changes_life = patch.not_before_time.flatten().is_some() || patch.expire_time.flatten().is_some();
@@ -369,8 +379,13 @@ pub(super) async fn rotate_to_new_secret(
     replay: Option<Replay>,
 ) -> Result<Issued> {
     refuse_terminal(&key)?;
+    refuse_expired(&key, edit.now())?;
     if key.kind == KeyType::DefaultPublic {
         return Err(Error::precondition(key.name(), "is the default public key, which cannot be rotated"));
+    }
+    if key.live_secret_count(edit.now()) >= MAX_SECRETS && !overlap.is_zero() {
+        let limit = format!("{MAX_SECRETS} secrets of one key that work at once; finish the rotation first");
+        return Err(Error::Exhausted { limit, retry_after: None });
     }
     edit.confer_key(&key).await?;
     let tenant = edit.live_tenant(&key.tenant).await?;
@@ -399,16 +414,16 @@ pub async fn finish_rotation(
     let edit = desk.edit(&caller, call).await?;
     let mut key = edit.key(&name, "finish", &etag).await?;
     refuse_terminal(&key)?;
+    if key.kind == KeyType::DefaultPublic {
+        return Err(Error::precondition(key.name(), "is the default public key, which has no rotation to finish"));
+    }
     let now = edit.now();
     let is_over = key.overlap_end_time(now).is_none();
     if is_over {
         return edit.nothing(key).await;
     }
     let before = describe(&key);
-    let newest = key.secrets.first().cloned();
-    key.secrets = key.secrets.split_off(1.min(key.secrets.len()));
-    key.retire_secrets(now, now);
-    key.secrets.splice(0..0, newest);
+    key.finish_rotation(now);
     let detail = json!({ "before": before, "after": describe(&key) });
     edit.commit_key("key.finish_rotation", key, detail).await
 }
@@ -424,6 +439,7 @@ pub async fn generate_secret_key(
     let edit = desk.edit(&caller, call).await?;
     let mut key = edit.key(&name, "generate", &etag).await?;
     refuse_terminal(&key)?;
+    refuse_expired(&key, edit.now())?;
     if key.kind == KeyType::DefaultPublic {
         return Err(Error::precondition(key.name(), "is the default public key, which can have no second secret"));
     }
@@ -483,9 +499,10 @@ pub async fn revoke(
     let edit = desk.edit(&caller, call).await?;
     let mut key = edit.key(&name, "revoke", &etag).await?;
     refuse_unless_regular(&key, "revoked")?;
-    if key.revocation.is_some() || key.delete_time.is_some() {
+    if key.revocation.is_some() {
         return edit.nothing(key).await;
     }
+    // A deleted key too: it stays deleted, and undeleting it brings back a revoked one.
     let before = describe(&key);
     key.revocation = Some(Revocation { time: edit.now(), reason });
     let detail = json!({ "before": before, "after": describe(&key), "reason": reason.as_str() });
@@ -514,6 +531,10 @@ pub async fn undelete(desk: Desk, caller: Caller, call: Call, name: KeyName, eta
     if key.delete_time.take().is_none() {
         return Err(Error::precondition(key.name(), "is not deleted"));
     }
+    let owner = edit.draft.owner_state(&key.tenant, key.owner.as_ref()).await?;
+    if owner.is_some_and(|owner| owner.standing == Standing::Deleted) {
+        return Err(Error::precondition(key.name(), "belongs to an owner who is deleted"));
+    }
     edit.confer_key(&key).await?;
     refuse_taken_name(&edit, &key).await?;
     let detail = json!({ "before": before, "after": describe(&key) });
@@ -523,8 +544,12 @@ pub async fn undelete(desk: Desk, caller: Caller, call: Call, name: KeyName, eta
 /// The key that has, or had, this credential, whether or not the caller may see it.
 pub async fn lookup(desk: &Desk, credential: &str) -> Result<Option<(Key, Option<Time>)>> {
     let now = desk.clock.now();
-    let found = desk.store.key_of_digest(&Digest::of(credential.as_bytes())).await?;
-    Ok(found.filter(|(key, _)| !key.is_forgotten(now)))
+    let digest = Digest::of(credential.as_bytes());
+    let found = desk.store.key_of_digest(&digest).await?;
+    let is_forgotten =
+        |secret: &Secret| secret.retirement.is_some_and(|retirement| retirement.time.after(RETENTION) <= now);
+    let is_known = |key: &Key| key.secrets.iter().any(|secret| secret.digest == digest && !is_forgotten(secret));
+    Ok(found.filter(|(key, _)| !key.is_forgotten(now) && is_known(key)))
 }
 
 /// Ends credentials by possession: whoever has the text may end it. Answers with the revision of the last mutation, or
@@ -535,8 +560,7 @@ pub async fn revoke_credentials(
     credentials: Vec<Digest>,
     reason: RevocationReason,
 ) -> Result<i64> {
-    // Looked up first, without the lock: if none is ours, nothing is written and nobody waits.
-    let mut revision = desk.store.head_revision().await?;
+    // Looked up first, without the lock: if none is ours, nothing is written.
     let mut by_tenant: BTreeMap<TenantId, BTreeSet<Digest>> = BTreeMap::new();
     for digest in credentials {
         if let Some((key, _)) = desk.store.key_of_digest(&digest).await?
@@ -545,12 +569,18 @@ pub async fn revoke_credentials(
             by_tenant.entry(key.tenant).or_default().insert(digest);
         }
     }
+    // The head is read after the rows: what was found ended already must be in the index before this is answered.
+    let mut revision = desk.store.head_revision().await?;
+    let mut failure = None;
     // An event for each tenant, so that every tenant's audit log has its own.
     for (tenant, digests) in by_tenant {
-        revision = end_in_tenant(&desk, call.clone(), tenant, digests, reason).await?;
+        match end_in_tenant(&desk, call.clone(), tenant, digests, reason).await {
+            Ok(ended) => revision = revision.max(ended),
+            Err(error) => failure = failure.or(Some(error)),
+        }
     }
     desk.ledger.applied(revision).await?;
-    Ok(revision)
+    failure.map_or(Ok(revision), Err)
 }
 
 async fn end_in_tenant(
@@ -565,7 +595,8 @@ async fn end_in_tenant(
     let count = digests.len();
     let mut keys: Vec<Key> = Vec::new();
     for digest in digests {
-        let Some(found) = draft.key_of_digest(&digest).await? else { continue };
+        let found = draft.key_of_digest(&digest).await?.filter(|key| is_endable(key, &digest, now));
+        let Some(found) = found else { continue };
         let place = keys.iter().position(|key| key.id == found.id).unwrap_or_else(|| {
             keys.push(found);
             keys.len().saturating_sub(1)
@@ -574,6 +605,9 @@ async fn end_in_tenant(
             end(key, &digest, reason, now);
             key.update_time = now;
         }
+    }
+    if keys.is_empty() {
+        return Ok(draft.head());
     }
     let names: Vec<String> = keys.iter().map(Key::name).collect();
     let entry = Entry {
@@ -592,11 +626,11 @@ async fn end_in_tenant(
 
 fn is_endable(key: &Key, digest: &Digest, now: Time) -> bool {
     // A secret that was rotated out is dead already; whoever has it has no hold on the one in its place.
-    let is_in_use = |secret: &Secret| secret.retire_time.is_none_or(|time| time > now);
+    let is_in_use = |secret: &Secret| !secret.retirement.is_some_and(|retirement| retirement.has_come(now));
     let is_shown = key.secrets.iter().any(|secret| secret.digest == *digest && is_in_use(secret));
     match key.kind {
         KeyType::DefaultPublic => false,
-        KeyType::Regular => is_shown && key.revocation.is_none() && key.delete_time.is_none(),
+        KeyType::Regular => is_shown && key.revocation.is_none(),
         KeyType::Master => is_shown,
     }
 }
@@ -606,13 +640,11 @@ fn end(key: &mut Key, digest: &Digest, reason: RevocationReason, now: Time) {
     match key.kind {
         KeyType::DefaultPublic => {}
         KeyType::Regular => {
-            if key.revocation.is_none() && key.delete_time.is_none() {
-                key.revocation = Some(Revocation { time: now, reason });
-            }
+            key.revocation = key.revocation.or(Some(Revocation { time: now, reason }));
         }
         KeyType::Master => {
             for secret in key.secrets.iter_mut().filter(|secret| secret.digest == *digest) {
-                secret.retire_time = Some(secret.retire_time.map_or(now, |time| time.min(now)));
+                secret.retirement = Some(Retirement::at(now, secret.retirement, now));
             }
         }
     }

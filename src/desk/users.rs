@@ -87,10 +87,11 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, tenant: TenantId, ne
     let replay = new.replay.clone();
     let user = user_of(&tenant, new, now);
     edit.demand(&Demand { collection: Collection::Users, id: "*", action: "create", whose: Some(whose_user(&user)) })?;
-    let tenant = edit.live_tenant(&tenant).await?;
+    // A replay is answered whatever has become of the parent since.
     if let Some((subject, revision)) = edit.replayed(replay.as_ref()).await? {
-        return replayed(edit, &tenant.id, &subject, revision).await;
+        return replayed(edit, &tenant, &subject, revision).await;
     }
+    let tenant = edit.live_tenant(&tenant).await?;
     edit.confer_user(&user)?;
     if edit.draft.user(&user.tenant, &user.id).await?.is_some() {
         return Err(Error::AlreadyExists { field: "user_id", value: user.id.to_string() });

@@ -4,7 +4,7 @@
 //! what a verb means: a row is the last change of its thing, and the index is the fold of the log.
 
 use super::clock::Time;
-use super::key::{Key, RETENTION, Secret};
+use super::key::{Key, Secret, retire};
 use super::name::TenantId;
 use super::tenant::Tenant;
 use super::user::User;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// The credential that stands above all tenants: its secrets, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
-    /// Those that count, and those rotated out within [`RETENTION`].
+    /// The one that counts, and some of those rotated out.
     pub secrets: Vec<Secret>,
     /// The revision that last changed it.
     pub revision: i64,
@@ -22,10 +22,7 @@ pub struct Root {
 impl Root {
     /// The secrets of a root replaced by `secret` at `now`: the earlier ones end at once.
     pub fn rotated(mut self, secret: Secret, now: Time) -> Self {
-        self.secrets.retain(|old| old.retire_time.is_none_or(|time| time.after(RETENTION) > now));
-        for old in &mut self.secrets {
-            old.retire_time = Some(old.retire_time.map_or(now, |time| time.min(now)));
-        }
+        retire(&mut self.secrets, now, now);
         self.secrets.insert(0, secret);
         self
     }

@@ -2,7 +2,7 @@
 
 use super::clock::Time;
 use super::credential::Digest;
-use super::key::{Key, KeyType, RETENTION};
+use super::key::{Key, KeyType, RETENTION, Retirement};
 use super::name::{KeyId, Owner, TenantId};
 use super::network::IpRanges;
 use super::permission::Grants;
@@ -11,6 +11,7 @@ use super::referrer::Referrers;
 use super::tenant::Standing;
 use super::user::Role;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// One thing that a caller wants to do to one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct Permission<'a> {
 }
 
 /// What a Check asks, the credential itself having been found already.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Query<'a> {
     /// Only credentials of this tenant count.
     pub tenant: Option<&'a TenantId>,
@@ -34,6 +35,16 @@ pub struct Query<'a> {
     pub source_ip: &'a str,
     /// On which page it was made; empty if not said.
     pub referrer: &'a str,
+}
+
+impl fmt::Debug for Query<'_> {
+    /// Without the second secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query")
+            .field("tenant", &self.tenant)
+            .field("permissions", &self.permissions)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Everything about a key that a decision needs, compiled once when the key changes.
@@ -104,15 +115,15 @@ pub struct OwnerState {
 pub enum Found<'a> {
     /// The root credential.
     Root {
-        /// From when on this one is rotated out.
-        retire_time: Option<Time>,
+        /// When this one is rotated out.
+        retirement: Option<Retirement>,
     },
     /// A key's.
     Key {
         /// The key.
         facts: &'a Facts,
-        /// From when on this secret is rotated out.
-        retire_time: Option<Time>,
+        /// When this secret is rotated out.
+        retirement: Option<Retirement>,
         /// Its owner; a key whose owner is not known is refused as deleted.
         owner: Option<OwnerState>,
         /// Its tenant.
@@ -250,6 +261,8 @@ impl Reasons {
 }
 
 /// The answer to a query: allowed only if it was evaluated and no reason stands against it.
+///
+/// INVARIANT (deny is zero): the default, which nobody evaluated, denies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
     is_allowed: bool,
@@ -299,22 +312,25 @@ fn is_past(time: Option<Time>, now: Time) -> bool {
 /// Decides. Everything that stands against the query is told, not just the first thing.
 pub fn evaluate(found: Found<'_>, query: &Query<'_>, now: Time, directory: &impl Directory) -> Decision {
     let mut reasons = Reasons::default();
+    let (Found::Root { retirement } | Found::Key { retirement, .. }) = found;
+    let has_retired = retirement.is_some_and(|retirement| retirement.has_come(now));
+    let retire_time = retirement.map(|retirement| retirement.time);
     let (power, expire_time) = match found {
-        Found::Root { retire_time } => {
+        Found::Root { .. } => {
             if query.tenant.is_some() {
                 return Decision::denied(Reason::NotFound);
             }
-            reasons.add_if(is_past(retire_time, now), Reason::RotatedOut);
+            reasons.add_if(has_retired, Reason::RotatedOut);
             (Power::Root, retire_time)
         }
-        Found::Key { facts, retire_time, owner, tenant } => {
+        Found::Key { facts, owner, tenant, retirement: _ } => {
             let is_forgotten = [facts.delete_time, retire_time]
                 .into_iter()
                 .any(|time| is_past(time.map(|time| time.after(RETENTION)), now));
             if is_forgotten || query.tenant.is_some_and(|wanted| *wanted != facts.tenant) {
                 return Decision::denied(Reason::NotFound);
             }
-            reasons.add_if(is_past(retire_time, now), Reason::RotatedOut);
+            reasons.add_if(has_retired, Reason::RotatedOut);
             judge_key(&mut reasons, facts, owner, tenant, now);
             judge_context(&mut reasons, facts, query);
             let ends = [facts.expire_time, retire_time];

@@ -14,6 +14,27 @@ use uuid::Uuid;
 /// How long a deleted key can be undeleted, and how long its text, or one rotated out, is still told apart from unknown.
 pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// How many secrets of a key may work at once, and how many retired ones are remembered.
+pub const MAX_SECRETS: usize = 10;
+
+/// Has every one of `secrets` retire at `retire_time` unless it does so earlier, and forgets those long retired, and
+/// the oldest where there are too many.
+pub fn retire(secrets: &mut Vec<Secret>, retire_time: Time, now: Time) {
+    let has_retired = |secret: &Secret| secret.retirement.is_some_and(|retirement| retirement.has_come(now));
+    let mut remembered = 0_usize;
+    secrets.retain(|secret| {
+        if !has_retired(secret) {
+            return true;
+        }
+        remembered = remembered.saturating_add(1);
+        let is_recent = secret.retirement.is_none_or(|retirement| retirement.time.after(RETENTION) > now);
+        is_recent && remembered <= MAX_SECRETS
+    });
+    for secret in secrets {
+        secret.retirement = Some(Retirement::at(retire_time, secret.retirement, now));
+    }
+}
+
 /// The three kinds of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,8 +99,30 @@ pub struct Secret {
     pub revision: i64,
     /// When it was made.
     pub create_time: Time,
-    /// From when on it is rotated out, if it has been replaced.
-    pub retire_time: Option<Time>,
+    /// When it is rotated out, if it has been replaced.
+    pub retirement: Option<Retirement>,
+}
+
+/// When a secret is rotated out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retirement {
+    /// From when on.
+    pub time: Time,
+    /// Whether that had come when it was written down: then it holds whatever a clock says later, or elsewhere.
+    pub is_over: bool,
+}
+
+impl Retirement {
+    /// Has a secret retire at `time`, unless `earlier` it does already.
+    pub fn at(time: Time, earlier: Option<Self>, now: Time) -> Self {
+        let time = earlier.map_or(time, |earlier| earlier.time.min(time));
+        Self { time, is_over: time <= now || earlier.is_some_and(|earlier| earlier.is_over) }
+    }
+
+    /// Whether it has come.
+    pub fn has_come(self, now: Time) -> bool {
+        self.is_over || self.time <= now
+    }
 }
 
 /// A key as it is stored.
@@ -117,7 +160,7 @@ pub struct Key {
     pub revocation: Option<Revocation>,
     /// When it was deleted, if it was.
     pub delete_time: Option<Time>,
-    /// Its secrets, newest first; retired ones are forgotten [`RETENTION`] after they retired.
+    /// Its secrets, newest first; retired ones are forgotten [`RETENTION`] after they retired, or earlier: see [`retire`].
     pub secrets: Vec<Secret>,
     /// The digest of the second secret, if it has one.
     pub secret_key: Option<Digest>,
@@ -182,21 +225,29 @@ impl Key {
 
     /// Puts `secret` in front, and has the others retire at `retire_time` unless they do so earlier.
     pub fn rotate(&mut self, secret: Secret, retire_time: Time, now: Time) {
-        self.retire_secrets(retire_time, now);
+        retire(&mut self.secrets, retire_time, now);
         self.secrets.insert(0, secret);
     }
 
-    /// Has every secret retire at `retire_time` unless it does so earlier, and forgets those long retired.
-    pub fn retire_secrets(&mut self, retire_time: Time, now: Time) {
-        self.secrets.retain(|secret| secret.retire_time.is_none_or(|time| time.after(RETENTION) > now));
-        for secret in &mut self.secrets {
-            secret.retire_time = Some(secret.retire_time.map_or(retire_time, |time| time.min(retire_time)));
-        }
+    /// Has every secret but the newest retire now.
+    pub fn finish_rotation(&mut self, now: Time) {
+        let mut earlier = self.secrets.split_off(1.min(self.secrets.len()));
+        retire(&mut earlier, now, now);
+        self.secrets.append(&mut earlier);
+    }
+
+    /// How many secrets still work.
+    pub fn live_secret_count(&self, now: Time) -> usize {
+        self.secrets
+            .iter()
+            .filter(|secret| !secret.retirement.is_some_and(|retirement| retirement.has_come(now)))
+            .count()
     }
 
     /// Until when an earlier secret works beside the newest one, if one still does.
     pub fn overlap_end_time(&self, now: Time) -> Option<Time> {
-        self.secrets.iter().skip(1).filter_map(|secret| secret.retire_time).filter(|time| *time > now).max()
+        let retirements = self.secrets.iter().skip(1).filter_map(|secret| secret.retirement);
+        retirements.filter(|retirement| !retirement.has_come(now)).map(|retirement| retirement.time).max()
     }
 
     /// The credential with its secret blotted out: the newest one's.

@@ -20,11 +20,12 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-/// The largest unary Check; BatchCheck and StreamCheck are bound by the message limit of the listener.
+/// The largest question, also within a batch or a stream.
 const MAX_CHECK_BYTES: usize = 64 * 1024;
 
-/// How long a Check that asks for a newer revision waits if its call has no deadline.
+/// How long a Check that asks for a newer revision waits if its call has no deadline, and at most.
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// What is left of a deadline for the answer to travel.
 const ANSWER_MARGIN: Duration = Duration::from_millis(20);
@@ -54,11 +55,11 @@ impl CheckApi {
     }
 
     /// Lets the asker in; a caller bound to a tenant asks for that tenant only.
-    fn enter(&self, metadata: &MetadataMap, source_ip: &str) -> Result<Option<Caller>> {
+    fn enter(&self, asker: &Asker) -> Result<Option<Caller>> {
         if self.door == Door::Open {
             return Ok(None);
         }
-        let caller = self.gate.admit_metadata(metadata, source_ip)?;
+        let caller = self.gate.admit_metadata(&asker.metadata, &asker.source_ip)?;
         let directory = self.gate.index.directory();
         if caller.actor().power().holds("keyward/check", "use", &directory) {
             Ok(Some(caller))
@@ -67,9 +68,11 @@ impl CheckApi {
         }
     }
 
+    /// Answers one question of somebody who was let in as `caller`, and is let in once more after a wait.
     async fn answer(
         &self,
-        caller: Option<&Caller>,
+        asker: &Asker,
+        caller: &mut Option<Caller>,
         message: proto::CheckRequest,
         field: &str,
         deadline: Instant,
@@ -77,8 +80,9 @@ impl CheckApi {
     ) -> Result<proto::CheckResponse> {
         if message.min_revision > self.gate.index.applied() {
             self.ledger.reached(message.min_revision, deadline).await?;
+            *caller = self.enter(asker)?;
         }
-        let tenant = self.tenant(caller, &message.tenant, field)?;
+        let tenant = self.tenant(caller.as_ref(), &message.tenant, field)?;
         let permissions: Vec<Permission<'_>> = message
             .permissions
             .iter()
@@ -119,8 +123,27 @@ impl CheckApi {
     }
 }
 
+/// Who asks.
+#[derive(Debug)]
+struct Asker {
+    metadata: MetadataMap,
+    source_ip: String,
+}
+
+impl Asker {
+    fn of<T>(request: Request<T>) -> (Self, T) {
+        let source_ip = source_ip(&request);
+        let (metadata, _, message) = request.into_parts();
+        (Self { metadata, source_ip }, message)
+    }
+}
+
 /// What a question must be before it is looked at.
 fn validate(message: &proto::CheckRequest, field: &str) -> Result<()> {
+    if message.encoded_len() > MAX_CHECK_BYTES {
+        let limit = format!("a Check of at most {MAX_CHECK_BYTES} bytes");
+        return Err(Error::Exhausted { limit, retry_after: None });
+    }
     if message.min_revision < 0 {
         return Err(Error::invalid(format!("{field}min_revision"), "must not be negative"));
     }
@@ -195,7 +218,7 @@ fn principal_out(principal: &crate::check::Principal) -> proto::Principal {
 fn deadline(metadata: &MetadataMap) -> Instant {
     let timeout = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     let wait = timeout.map_or(DEFAULT_WAIT, |timeout| timeout.saturating_sub(ANSWER_MARGIN.max(timeout / 10)));
-    Instant::now() + wait.min(Duration::from_secs(3600))
+    Instant::now() + wait.min(MAX_WAIT)
 }
 
 /// A `grpc-timeout`: up to eight digits and a unit.
@@ -216,27 +239,20 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 #[tonic::async_trait]
 impl CheckService for CheckApi {
     async fn check(&self, request: Request<proto::CheckRequest>) -> Result<Response<proto::CheckResponse>, Status> {
-        let caller = match self.door {
-            Door::Open => None,
-            Door::Bearer => self.enter(request.metadata(), &source_ip(&request))?,
-        };
-        let deadline = if request.get_ref().min_revision > 0 { deadline(request.metadata()) } else { Instant::now() };
-        let message = request.into_inner();
-        if message.encoded_len() > MAX_CHECK_BYTES {
-            let limit = format!("a Check of at most {MAX_CHECK_BYTES} bytes");
-            return Err(Error::Exhausted { limit, retry_after: None }.into());
-        }
+        let (asker, message) = Asker::of(request);
+        let mut caller = self.enter(&asker)?;
         validate(&message, "")?;
-        Ok(Response::new(self.answer(caller.as_ref(), message, "", deadline, Surface::Check).await?))
+        let deadline = deadline(&asker.metadata);
+        Ok(Response::new(self.answer(&asker, &mut caller, message, "", deadline, Surface::Check).await?))
     }
 
     async fn batch_check(
         &self,
         request: Request<proto::BatchCheckRequest>,
     ) -> Result<Response<proto::BatchCheckResponse>, Status> {
-        let caller = self.enter(request.metadata(), &source_ip(&request))?;
-        let deadline = deadline(request.metadata());
-        let proto::BatchCheckRequest { checks } = request.into_inner();
+        let (asker, proto::BatchCheckRequest { checks }) = Asker::of(request);
+        let mut caller = self.enter(&asker)?;
+        let deadline = deadline(&asker.metadata);
         if checks.len() > MAX_BATCH {
             return Err(Error::invalid("checks", format!("must hold at most {MAX_BATCH} checks")).into());
         }
@@ -246,7 +262,7 @@ impl CheckService for CheckApi {
         let mut results = Vec::with_capacity(checks.len());
         for (place, check) in checks.into_iter().enumerate() {
             let field = format!("checks[{place}].");
-            results.push(self.answer(caller.as_ref(), check, &field, deadline, Surface::Batch).await?);
+            results.push(self.answer(&asker, &mut caller, check, &field, deadline, Surface::Batch).await?);
         }
         Ok(Response::new(proto::BatchCheckResponse { results }))
     }
@@ -257,19 +273,18 @@ impl CheckService for CheckApi {
         &self,
         request: Request<Streaming<proto::StreamCheckRequest>>,
     ) -> Result<Response<Self::StreamCheckStream>, Status> {
-        let source_ip = source_ip(&request);
-        let metadata = request.metadata().clone();
-        self.enter(&metadata, &source_ip)?;
-        let this = self.clone();
+        let (asker, questions) = Asker::of(request);
+        self.enter(&asker)?;
+        let (this, asker) = (self.clone(), Arc::new(asker));
         // The caller is admitted anew with every question: one who was revoked in between gets no more answers.
-        let answers = request.into_inner().then(move |question| {
-            let (this, metadata, source_ip) = (this.clone(), metadata.clone(), source_ip.clone());
+        let answers = questions.then(move |question| {
+            let (this, asker) = (this.clone(), Arc::clone(&asker));
             async move {
-                let caller = this.enter(&metadata, &source_ip)?;
+                let mut caller = this.enter(&asker)?;
                 let check = question?.check.unwrap_or_default();
                 validate(&check, "check.")?;
                 let deadline = Instant::now() + DEFAULT_WAIT;
-                let result = this.answer(caller.as_ref(), check, "check.", deadline, Surface::Stream).await?;
+                let result = this.answer(&asker, &mut caller, check, "check.", deadline, Surface::Stream).await?;
                 Ok(proto::StreamCheckResponse { result: Some(result) })
             }
         });

@@ -77,11 +77,57 @@ impl From<Error> for Status {
     }
 }
 
-/// Text that may hold what a client sent, short enough for a header.
+/// Text that may hold what a client sent, without secrets put in the wrong field, and short enough for a header.
 fn clip(text: &str) -> String {
     const MAX_CHARACTERS: usize = 300;
+    let text = blot(text);
     match text.char_indices().nth(MAX_CHARACTERS) {
         Some((end, _)) => text.get(..end).map(|head| format!("{head}…")).unwrap_or_default(),
-        None => text.to_owned(),
+        None => text,
+    }
+}
+
+/// INVARIANT (no secret is told again): refusals are logged by clients, so whatever could be the secret of a credential
+/// or a second secret is blotted out of them: a long run of letters of either case and digits.
+fn blot(text: &str) -> String {
+    const SHORTEST_SECRET: usize = 40;
+    let is_secret = |word: &str| {
+        let has = |wanted: fn(&u8) -> bool| word.as_bytes().iter().any(|byte| wanted(byte));
+        word.len() >= SHORTEST_SECRET
+            && has(u8::is_ascii_uppercase)
+            && has(u8::is_ascii_lowercase)
+            && has(u8::is_ascii_digit)
+    };
+    let words = text.split_inclusive(|character: char| !character.is_ascii_alphanumeric());
+    words
+        .map(|word| {
+            let bare = word.trim_end_matches(|character: char| !character.is_ascii_alphanumeric());
+            let rest = word.get(bare.len()..).unwrap_or_default();
+            if is_secret(bare) { format!("********{rest}") } else { word.to_owned() }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::credential::{Prefix, mint, mint_secret_key};
+
+    #[test]
+    fn a_refusal_repeats_what_was_sent_but_no_secret() {
+        let (credential, id) = mint(&Prefix::default(), 7, &mut rand::rng());
+        let text = format!("tenants/acme/keys/{} not found, {}", credential.expose(), credential.expose());
+        assert_eq!(blot(&text), format!("tenants/acme/keys/kw_{id}_******** not found, kw_{id}_********"));
+        assert_eq!(blot(mint_secret_key(&mut rand::rng()).expose()), "********");
+        let status = Status::from(Error::not_found(credential.expose()));
+        assert!(!format!("{status:?}").contains(credential.expose()));
+        for harmless in [
+            "",
+            "tenants/acme/keys/0198c0de-0000-7000-8000-000000000001 not found",
+            "key.grants[2].resources.resource must be 1 to 16 segments…",
+            "a_name_that_is_long_and_has_Capitals_and_d1gits_in_many_words",
+        ] {
+            assert_eq!(blot(harmless), harmless);
+        }
     }
 }

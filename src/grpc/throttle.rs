@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
 
 /// Calls a second from one address, on average, and how many at once.
@@ -35,6 +36,14 @@ impl Default for Throttle {
     }
 }
 
+/// What is counted as one address: of IPv6 the first 64 bits, since one host has all that follow.
+fn neighbourhood(address: &str) -> String {
+    match address.parse::<Ipv6Addr>() {
+        Ok(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).to_string(),
+        Err(_) => address.to_owned(),
+    }
+}
+
 impl Throttle {
     /// Lets a call from `address` pass, or says when to try again.
     pub(super) fn pass(&self, address: &str) -> Result<()> {
@@ -42,7 +51,7 @@ impl Throttle {
             self.per_address.retain_recent();
         }
         let refused = |limit: &str, wait| Error::Exhausted { limit: limit.to_owned(), retry_after: Some(wait) };
-        self.per_address.check_key(&address.to_owned()).map_err(|not_until| {
+        self.per_address.check_key(&neighbourhood(address)).map_err(|not_until| {
             refused("calls without a credential from one address", not_until.wait_time_from(self.clock.now()))
         })?;
         self.in_all
@@ -61,6 +70,8 @@ mod tests {
         let passed = (0..500).filter(|_| throttle.pass("192.0.2.1").is_ok()).count();
         assert!((100..500).contains(&passed), "{passed}");
         assert!(throttle.pass("192.0.2.2").is_ok());
+        let passed = (0..500).filter(|host| throttle.pass(&format!("2001:db8::{host}")).is_ok()).count();
+        assert!((100..500).contains(&passed), "{passed}");
         assert!(matches!(throttle.pass("192.0.2.1"), Err(Error::Exhausted { retry_after: Some(_), .. })));
     }
 }

@@ -1,7 +1,10 @@
 //! Following the ledger: load everything at one revision, then apply what comes after it, one revision after the other.
 //!
-//! Only this task writes the index, for this process's own commits as for anyone's. A handler that has committed says
-//! so by [`Ledger::applied`] and waits; it never writes what it believes it has changed.
+//! INVARIANT (one writer): only this task writes the index, for this process's own commits as for anyone's. A handler
+//! that has committed says so by [`Ledger::applied`] and waits; it never writes what it believes it has changed.
+//!
+//! If the ledger is out of reach for longer than a lease, or is no longer the one that was read, the index stops
+//! answering until it can be followed again.
 
 use crate::check::Index;
 use crate::clock::Clock;
@@ -10,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::store::{Head, Store};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long the follower sleeps unless it is told that there is something to see.
 const POLL: Duration = Duration::from_millis(250);
@@ -19,10 +22,22 @@ const POLL: Duration = Duration::from_millis(250);
 /// How many revisions are read at a time.
 const STRIDE: i64 = 256;
 
+/// How long the ledger may be out of reach before this replica stops answering: what was revoked since is unknown to it.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// How long one look at the ledger may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a handler waits for its own revision.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many of the last revisions are verified before anything is loaded.
+const VERIFIED: i64 = 10_000;
+
 /// A handle on the follower. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    wanted: Arc<watch::Sender<i64>>,
+    hint: Arc<Notify>,
     progress: watch::Receiver<Progress>,
 }
 
@@ -35,13 +50,13 @@ struct Progress {
 impl Ledger {
     /// Waits until `revision`, which was committed, is in the index.
     pub async fn applied(&self, revision: i64) -> Result<()> {
-        self.hint(revision);
+        self.hint.notify_one();
         let mut progress = self.progress.clone();
-        let reached = progress.wait_for(|progress| progress.applied >= revision || progress.is_broken).await;
-        match reached.map(|progress| *progress) {
-            Ok(progress) if progress.applied >= revision => Ok(()),
+        let reached = progress.wait_for(|progress| progress.applied >= revision || progress.is_broken);
+        match timeout(APPLY_TIMEOUT, reached).await {
+            Ok(Ok(progress)) if progress.applied >= revision => Ok(()),
             Ok(_) | Err(_) => Err(Error::Unavailable {
-                what: "this replica no longer follows the ledger".to_owned(),
+                what: "this replica does not follow the ledger".to_owned(),
                 committed: Some(revision),
             }),
         }
@@ -49,7 +64,6 @@ impl Ledger {
 
     /// Waits until the index has at least `revision`, which may not exist yet; in vain after `deadline`.
     pub async fn reached(&self, revision: i64, deadline: Instant) -> Result<()> {
-        self.hint(revision);
         let mut progress = self.progress.clone();
         let waiting = progress.wait_for(|progress| progress.applied >= revision);
         match timeout_at(deadline, waiting).await {
@@ -59,25 +73,27 @@ impl Ledger {
             ))),
         }
     }
-
-    fn hint(&self, revision: i64) {
-        self.wanted.send_if_modified(|wanted| {
-            let is_news = revision > *wanted;
-            *wanted = revision.max(*wanted);
-            is_news
-        });
-    }
 }
 
-/// Verifies the ledger, loads everything into `index` and starts to follow. The task ends when every [`Ledger`] is gone.
+/// Verifies the ledger's end, loads everything into `index`, lets it answer, and starts to follow. The task ends when
+/// every [`Ledger`] is gone.
 pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock) -> Result<Ledger> {
     // What was changed while nobody followed would otherwise be taken for what was written.
-    store.verify().await?;
+    store.verify(VERIFIED).await?;
     let head = load(&store, &index, clock).await?;
-    let (wanted, wanted_receiver) = watch::channel(head.revision);
-    let (progress_sender, progress) = watch::channel(Progress { applied: head.revision, is_broken: false });
-    tokio::spawn(run(store, index, head, wanted_receiver, progress_sender));
-    Ok(Ledger { wanted: Arc::new(wanted), progress })
+    index.set_serving(true);
+    let hint = Arc::new(Notify::new());
+    let (sender, progress) = watch::channel(Progress { applied: head.revision, is_broken: false });
+    let following = tokio::spawn(run(store, Arc::clone(&index), head, Arc::clone(&hint), sender));
+    tokio::spawn(async move {
+        // However it ends, nobody keeps this index current any more.
+        let ended = following.await;
+        index.set_serving(false);
+        if let Err(failure) = ended {
+            tracing::error!("the follower failed: {failure}");
+        }
+    });
+    Ok(Ledger { hint, progress })
 }
 
 /// Puts all rows into `index`, at the revision they belong to.
@@ -103,25 +119,25 @@ async fn load(store: &Store, index: &Index, clock: &Clock) -> Result<Head> {
     Ok(snapshot.head)
 }
 
-async fn run(
-    store: Store,
-    index: Arc<Index>,
-    mut head: Head,
-    mut wanted: watch::Receiver<i64>,
-    progress: watch::Sender<Progress>,
-) {
+async fn run(store: Store, index: Arc<Index>, mut head: Head, hint: Arc<Notify>, progress: watch::Sender<Progress>) {
     let mut last_failure = String::new();
-    loop {
-        match catch_up(&store, &index, &mut head, &progress).await {
+    let mut last_success = Instant::now();
+    while !progress.is_closed() {
+        let begun = Instant::now();
+        let looked = timeout(LOOK_TIMEOUT, catch_up(&store, &index, &mut head, &progress)).await;
+        match looked.unwrap_or_else(|_| Err(Error::unavailable("the database does not answer"))) {
             Ok(()) => {
+                last_success = begun;
                 if !last_failure.is_empty() {
                     tracing::info!(revision = head.revision, "the ledger can be followed again");
                     last_failure.clear();
+                    index.set_serving(true);
+                    progress.send_modify(|progress| progress.is_broken = false);
                 }
             }
             Err(failure) => {
                 // A gap or another history is no outage: what the index holds may be what was taken back.
-                if matches!(failure, Error::Internal(_)) {
+                if matches!(failure, Error::Internal(_)) || last_success.elapsed() >= LEASE {
                     index.set_serving(false);
                     progress.send_modify(|progress| progress.is_broken = true);
                 }
@@ -131,13 +147,11 @@ async fn run(
                     tracing::error!(revision = head.revision, "the ledger cannot be followed: {text}");
                     last_failure = text;
                 }
-                tokio::time::sleep(POLL).await;
+                sleep(POLL).await;
             }
         }
-        match tokio::time::timeout(POLL, wanted.changed()).await {
-            Ok(Ok(())) | Err(_) => {}
-            Ok(Err(_)) => return,
-        }
+        // In vain or not: nothing depends on a hint.
+        let _hinted = timeout(POLL, hint.notified()).await;
     }
 }
 

@@ -116,7 +116,7 @@ impl Draft {
             hint: credential.obfuscated(),
             revision: self.revision(),
             create_time: self.now,
-            retire_time: None,
+            retirement: None,
         };
         (credential, secret)
     }
@@ -236,23 +236,24 @@ impl Draft {
         Ok(user.map(|user| OwnerState { standing: user.standing(), role: user.role }))
     }
 
-    /// V0: the proof that admitted the caller, read once more under the lock and judged by the same rules.
+    /// The proof that admitted the caller, read once more and judged by the same rules.
+    ///
+    /// INVARIANT (decided under the lock): what a mutation rests on is read after the head was locked (V0).
     pub async fn readmit(&self, proof: &Digest, query: &Query<'_>) -> Result<Actor> {
         let refused = |reason: &str| Error::Unauthenticated { reason: reason.to_owned() };
         if let Some(root) = self.root().await?
             && let Some(secret) = root.secrets.iter().find(|secret| secret.digest == *proof)
         {
             let decision =
-                evaluate(Found::Root { retire_time: secret.retire_time }, query, self.now, &RowDirectory::default());
+                evaluate(Found::Root { retirement: secret.retirement }, query, self.now, &RowDirectory::default());
             return if decision.is_allowed() { Ok(Actor::root()) } else { Err(refused(Reason::RotatedOut.as_str())) };
         }
         let key = self.key_of_digest(proof).await?.ok_or_else(|| refused(Reason::NotFound.as_str()))?;
         let owner = self.owner_state(&key.tenant, key.owner.as_ref()).await?;
         let tenant = self.tenant(&key.tenant).await?.map_or(Standing::Deleted, |tenant| tenant.standing());
         let facts = Facts::from(&key);
-        let retire_time =
-            key.secrets.iter().find(|secret| secret.digest == *proof).and_then(|secret| secret.retire_time);
-        let found = Found::Key { facts: &facts, retire_time, owner, tenant };
+        let retirement = key.secrets.iter().find(|secret| secret.digest == *proof).and_then(|secret| secret.retirement);
+        let found = Found::Key { facts: &facts, retirement, owner, tenant };
         let decision = evaluate(found, query, self.now, &RowDirectory::default());
         if decision.is_allowed() {
             Ok(Actor::key(facts, owner))
@@ -391,7 +392,7 @@ impl Draft {
             Change::Root(root) => {
                 for secret in &root.secrets {
                     let conflict = OnConflict::column(root_secret::Column::Digest)
-                        .update_column(root_secret::Column::RetireTime)
+                        .update_columns([root_secret::Column::RetireTime, root_secret::Column::IsRetired])
                         .to_owned();
                     root_secret::Entity::insert(rows::root_secret_row(secret, root.revision))
                         .on_conflict(conflict)
@@ -423,7 +424,7 @@ impl Draft {
         }
         for row in rows::secret_rows(key) {
             let conflict = OnConflict::column(api_key_secret::Column::Digest)
-                .update_column(api_key_secret::Column::RetireTime)
+                .update_columns([api_key_secret::Column::RetireTime, api_key_secret::Column::IsRetired])
                 .to_owned();
             api_key_secret::Entity::insert(row)
                 .on_conflict(conflict)

@@ -17,27 +17,32 @@ pub struct Store {
     /// One connection: SQLite has one writer, and waiting for it here is fair and bounded.
     pub(super) writer: DatabaseConnection,
     pub(super) reader: DatabaseConnection,
+    /// One connection of the follower's own: lists must not keep it from what was revoked.
+    pub(super) follower: DatabaseConnection,
     pub(super) clock: Clock,
-    _lock: std::sync::Arc<File>,
+    lock: std::sync::Arc<File>,
 }
 
 impl Store {
     /// Opens the database of `url` (`sqlite:PATH`), creating and migrating it as needed. A second process is refused.
     pub async fn open(url: &str, clock: Clock) -> Result<Self> {
-        let path = sqlite_path(url)?;
+        let path = resolved(sqlite_path(url)?)?;
         let lock = lock_beside(&path)?;
         let writer = Database::connect(options(&path, 1)).await.map_err(|error| cannot_open(&path, error))?;
         Migrator::up(&writer, None).await.map_err(|error| cannot_open(&path, error))?;
         let reader = Database::connect(options(&path, 4)).await.map_err(|error| cannot_open(&path, error))?;
-        let store = Self { writer, reader, clock, _lock: std::sync::Arc::new(lock) };
+        let follower = Database::connect(options(&path, 1)).await.map_err(|error| cannot_open(&path, error))?;
+        let store = Self { writer, reader, follower, clock, lock: std::sync::Arc::new(lock) };
         store.found().await?;
         Ok(store)
     }
 
-    /// Closes the connections, so that SQLite can fold its write-ahead log into the file.
+    /// Closes the connections, so that SQLite can fold its write-ahead log into the file, and lets go of the lock.
     pub async fn close(self) -> Result<()> {
+        self.follower.close().await.map_err(sort)?;
         self.reader.close().await.map_err(sort)?;
-        self.writer.close().await.map_err(sort)
+        self.writer.close().await.map_err(sort)?;
+        self.lock.unlock().map_err(Error::internal)
     }
 }
 
@@ -57,6 +62,13 @@ fn sqlite_path(url: &str) -> Result<PathBuf> {
         ));
     }
     Ok(PathBuf::from(path))
+}
+
+/// The file itself, made if it is not there: one file has one lock, by whichever links it is reached.
+fn resolved(path: PathBuf) -> Result<PathBuf> {
+    let made = File::options().create(true).append(true).open(&path);
+    made.and_then(|_| path.canonicalize())
+        .map_err(|error| Error::unavailable(format!("cannot open the database {}: {error}", path.display())))
 }
 
 /// Takes the operating system's lock on a file beside the database; it dies with the process.

@@ -14,7 +14,7 @@ use crate::domain::user::User;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, OnConflict};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
 
 /// How many rows are read at a time while looking for those a filter lets pass.
@@ -49,20 +49,30 @@ struct Filling<T> {
     limit: usize,
     after: String,
     items: Vec<T>,
+    passed: usize,
+    weight: usize,
 }
+
+/// A page ends early, with a token, when it weighs more than this: a client reads messages of at most 4 MiB.
+const MAX_WEIGHT: usize = 2 * 1024 * 1024;
+
+/// And when so many rows were looked at for it: a filter that lets nothing pass must not read for ever.
+const MAX_PASSED: usize = 20_000;
 
 impl<T> Filling<T> {
     fn new(limit: usize, after: &str) -> Self {
-        Self { limit, after: after.to_owned(), items: Vec::new() }
+        Self { limit, after: after.to_owned(), items: Vec::new(), passed: 0, weight: 0 }
     }
 
     fn is_full(&self) -> bool {
-        self.items.len() >= self.limit
+        self.items.len() >= self.limit || self.weight >= MAX_WEIGHT || self.passed >= MAX_PASSED
     }
 
-    /// Passes the row at `place`, which is on the page if there is an item of it.
-    fn pass(&mut self, place: String, item: Option<T>) {
+    /// Passes the row at `place`, which is on the page if there is an item of it, about `weight` bytes long.
+    fn pass(&mut self, place: String, weight: usize, item: Option<T>) {
         self.after = place;
+        self.passed = self.passed.saturating_add(1);
+        self.weight = self.weight.saturating_add(if item.is_some() { weight } else { 0 });
         self.items.extend(item);
     }
 
@@ -159,10 +169,12 @@ impl Store {
                     return Ok(filling.full());
                 }
                 let place = row.id.clone();
+                let weight =
+                    row.grants.len() + row.description.len() + row.labels.len() + row.allowed_referrers.len() + 512;
                 let last_auth_time = last_auth_times.get(&place).copied();
                 let key = rows::key(row, secrets.remove(&place).unwrap_or_default())?;
                 let is_shown = !key.is_forgotten(now) && is_wanted(&key, last_auth_time);
-                filling.pass(place, is_shown.then_some((key, last_auth_time)));
+                filling.pass(place, weight, is_shown.then_some((key, last_auth_time)));
             }
             if is_last {
                 return Ok(filling.last());
@@ -211,7 +223,7 @@ impl Store {
                     return Ok(filling.full());
                 }
                 let tenant = rows::tenant(row)?;
-                filling.pass(tenant.id.to_string(), Some(tenant).filter(&is_wanted));
+                filling.pass(tenant.id.to_string(), 1024, Some(tenant).filter(&is_wanted));
             }
             if is_last {
                 return Ok(filling.last());
@@ -251,7 +263,7 @@ impl Store {
                     return Ok(filling.full());
                 }
                 let user = rows::user(row)?;
-                filling.pass(user.id.to_string(), Some(user).filter(&is_wanted));
+                filling.pass(user.id.to_string(), 1024, Some(user).filter(&is_wanted));
             }
             if is_last {
                 return Ok(filling.last());
@@ -287,8 +299,9 @@ impl Store {
                 if filling.is_full() {
                     return Ok(filling.full());
                 }
+                let weight = row.detail.len() + 512;
                 let event = rows::event(row)?;
-                filling.pass(event.revision.to_string(), Some(event).filter(&is_wanted));
+                filling.pass(event.revision.to_string(), weight, Some(event).filter(&is_wanted));
             }
             if is_last {
                 return Ok(filling.last());
@@ -304,8 +317,8 @@ impl Store {
 
     /// Notes when keys were last used. No mutation: no revision, no event; a later time is never overwritten.
     pub async fn note_uses(&self, uses: &[(TenantId, KeyId, Time)]) -> Result<()> {
-        let transaction = self.writer.begin().await.map_err(sort)?;
-        for chunk in uses.chunks(200) {
+        // A statement of its own each, so that mutations need not wait for all of them.
+        for chunk in uses.chunks(500) {
             let rows = chunk.iter().map(|(tenant, key, time)| api_key_use::ActiveModel {
                 tenant_id: Set(tenant.as_str().to_owned()),
                 key_id: Set(key.as_str().to_owned()),
@@ -317,10 +330,10 @@ impl Store {
                 .to_owned();
             api_key_use::Entity::insert_many(rows)
                 .on_conflict(conflict)
-                .exec_without_returning(&transaction)
+                .exec_without_returning(&self.writer)
                 .await
                 .map_err(sort)?;
         }
-        transaction.commit().await.map_err(sort)
+        Ok(())
     }
 }

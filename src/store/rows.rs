@@ -4,7 +4,7 @@ use super::entity::{api_key, api_key_secret, audit_event, root_secret, tenant, t
 use crate::domain::change::Event;
 use crate::domain::clock::Time;
 use crate::domain::credential::{CredentialId, Digest, Prefix};
-use crate::domain::key::{Key, KeyType, Revocation, RevocationReason, Secret};
+use crate::domain::key::{Key, KeyType, Retirement, Revocation, RevocationReason, Secret};
 use crate::domain::name::{ApplicationId, KeyId, Owner, TenantId, UserId};
 use crate::domain::tenant::Tenant;
 use crate::domain::user::{Role, User, canonical_email};
@@ -56,6 +56,10 @@ fn tenant_id(text: &str) -> Result<TenantId, Error> {
 
 fn credential_id(text: &str) -> Result<CredentialId, Error> {
     CredentialId::find(text).ok_or_else(|| broken("a credential's id"))
+}
+
+fn retirement(time: Option<i64>, is_over: bool) -> Option<Retirement> {
+    time.map(|time| Retirement { time: Time::from_micros(time), is_over })
 }
 
 fn time(micros: Option<i64>) -> Option<Time> {
@@ -276,7 +280,7 @@ pub(super) fn key(row: api_key::Model, mut secrets: Vec<api_key_secret::Model>) 
                 hint: secret.hint,
                 revision: secret.ordinal,
                 create_time: Time::from_micros(secret.create_time),
-                retire_time: time(secret.retire_time),
+                retirement: retirement(secret.retire_time, secret.is_retired),
             })
         })
         .collect::<Result<_, Error>>()?;
@@ -316,7 +320,8 @@ pub(super) fn secret_rows(key: &Key) -> impl Iterator<Item = api_key_secret::Act
         credential_id: Set(secret.id.as_str().to_owned()),
         hint: Set(secret.hint.clone()),
         create_time: Set(secret.create_time.micros()),
-        retire_time: Set(micros(secret.retire_time)),
+        retire_time: Set(micros(secret.retirement.map(|retirement| retirement.time))),
+        is_retired: Set(secret.retirement.is_some_and(|retirement| retirement.is_over)),
     })
 }
 
@@ -327,7 +332,8 @@ pub(super) fn root_secret_row(secret: &Secret, revision: i64) -> root_secret::Ac
         credential_id: Set(secret.id.as_str().to_owned()),
         hint: Set(secret.hint.clone()),
         create_time: Set(secret.create_time.micros()),
-        retire_time: Set(micros(secret.retire_time)),
+        retire_time: Set(micros(secret.retirement.map(|retirement| retirement.time))),
+        is_retired: Set(secret.retirement.is_some_and(|retirement| retirement.is_over)),
         revision: Set(revision),
     }
 }
@@ -339,7 +345,7 @@ pub(super) fn root_secret(row: root_secret::Model) -> Result<Secret, Error> {
         hint: row.hint,
         revision: row.ordinal,
         create_time: Time::from_micros(row.create_time),
-        retire_time: time(row.retire_time),
+        retirement: retirement(row.retire_time, row.is_retired),
     })
 }
 
@@ -382,7 +388,7 @@ pub(super) fn check_reader(min_reader: i32) -> Result<(), Error> {
     if min_reader <= READER {
         Ok(())
     } else {
-        Err(Error::unavailable(format!(
+        Err(Error::internal(format!(
             "the database holds something only readers of version {min_reader} understand; this binary is version {READER}"
         )))
     }

@@ -35,12 +35,8 @@ async fn number(db: &DatabaseConnection, sql: &str) -> Result<i64, DbErr> {
 
 /// Starts a transaction on a pool of one connection, goes away after `polls` polls of `BEGIN`, then mutates on the same
 /// pool: what another connection sees of the mutation.
-async fn seen_after_begin_was_dropped(path: &Path, polls: u32, has_hook: bool) -> Result<i64, DbErr> {
-    let mut one = options(path, 1);
-    if !has_hook {
-        one.map_sqlx_sqlite_pool_opts(|options| options);
-    }
-    let pool = Database::connect(one).await?;
+async fn seen_after_begin_was_dropped(path: &Path, polls: u32) -> Result<i64, DbErr> {
+    let pool = Database::connect(options(path, 1)).await?;
     pool.execute_unprepared("CREATE TABLE IF NOT EXISTS thing (revoked BIGINT)").await?;
     pool.execute_unprepared("DELETE FROM thing").await?;
     pool.execute_unprepared("INSERT INTO thing VALUES (0)").await?;
@@ -54,13 +50,15 @@ async fn seen_after_begin_was_dropped(path: &Path, polls: u32, has_hook: bool) -
     seen
 }
 
+/// On SQLite it passes without the pool's hook too: there the driver itself takes back a `BEGIN` that nobody waits for.
+/// What the hook is for is shown by `a_connection_comes_back_to_the_pool_without_a_transaction`.
 #[tokio::test]
 async fn a_begin_that_was_dropped_in_flight_swallows_no_later_mutation() {
     let folder = tempfile::tempdir().unwrap();
     for polls in 1..=6 {
         for attempt in 0..20 {
             let path = folder.path().join(format!("{polls}.db"));
-            let seen = seen_after_begin_was_dropped(&path, polls, true).await.unwrap();
+            let seen = seen_after_begin_was_dropped(&path, polls).await.unwrap();
             assert_eq!(seen, 1, "lost after {polls} polls, attempt {attempt}");
         }
     }
@@ -109,23 +107,6 @@ async fn a_draft_that_is_dropped_leaves_nothing_behind_and_lets_the_next_one_beg
         let draft = pin!(store.begin()).await.unwrap();
         assert_eq!((draft.head(), draft.revision()), (0, 1));
     }
-    assert_eq!(store.verify().await.unwrap().revision, 0);
+    assert_eq!(store.verify(i64::MAX).await.unwrap().revision, 0);
     store.close().await.unwrap();
-}
-
-#[tokio::test]
-async fn zz_without_hook() {
-    let folder = tempfile::tempdir().unwrap();
-    for polls in 1..=6 {
-        let mut lost = 0;
-        for attempt in 0..20 {
-            let path = folder.path().join(format!("{polls}-{attempt}.db"));
-            match seen_after_begin_was_dropped(&path, polls, false).await {
-                Ok(1) => {}
-                Ok(_) => lost += 1,
-                Err(e) => eprintln!("{e}"),
-            }
-        }
-        eprintln!("polls {polls}: lost {lost} of 20");
-    }
 }

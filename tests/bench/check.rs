@@ -57,7 +57,7 @@ fn measure(size: usize) -> (Duration, Duration) {
             hint: credential.obfuscated(),
             revision,
             create_time: now,
-            retire_time: None,
+            retirement: None,
         };
         plain.insert(*secret.digest.as_bytes(), number as u64);
         index.apply(revision, vec![Change::Key(Box::new(key_of(&tenant, &user, number, secret, now)))]);

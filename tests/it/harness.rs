@@ -1,6 +1,8 @@
 //! The real server on free ports in a temporary folder, and clients that hold only what a test is about.
 
+pub mod ledger;
 pub mod process;
+pub mod settings;
 
 use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};
@@ -59,6 +61,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// The holder of a credential at any server.
+    pub fn at(channel: Channel, credential: &str) -> Self {
+        let bearer = Some(format!("Bearer {credential}").parse().unwrap());
+        Self { channel, credentials: Credentials { bearer, secret_key: None } }
+    }
+
     fn wire(&self) -> Wire {
         InterceptedService::new(self.channel.clone(), self.credentials.clone())
     }
@@ -251,6 +259,11 @@ impl TestServer {
     /// The revision that Checks rest on.
     pub async fn revision(&self) -> i64 {
         self.check("").asked().await.revision
+    }
+
+    /// Stops the server for good; its database stays until the end of the test.
+    pub async fn stop(&mut self) {
+        self.server.take().unwrap().shutdown().await.unwrap();
     }
 
     pub fn server(&self) -> &Server {

@@ -11,10 +11,17 @@
 )]
 
 mod authorization;
+mod canary;
 mod check;
+mod cli;
+mod durability;
 mod errors;
 mod events;
 mod harness;
+mod history;
 mod keys;
 mod people;
 mod road;
+mod serve;
+mod store;
+mod tidy;

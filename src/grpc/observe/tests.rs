@@ -250,7 +250,7 @@ async fn a_message_that_cannot_be_read_is_the_clients_fault() {
         assert_eq!(status.code(), expected, "{message}");
         assert_eq!(status.get_error_details().error_info().is_some(), expected != Code::Internal);
     }
-    observed.assert_counted(CHECK, &[("INVALID_ARGUMENT", 2), ("RESOURCE_EXHAUSTED", 1), ("INTERNAL", 1)]);
+    observed.assert_counted(CHECK, &[("INTERNAL", 1), ("INVALID_ARGUMENT", 2), ("RESOURCE_EXHAUSTED", 1)]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub(in crate::store) struct Model {
     pub hint: String,
     pub create_time: i64,
     pub retire_time: Option<i64>,
+    pub is_retired: bool,
     pub revision: i64,
 }
 

@@ -1,7 +1,7 @@
 //! The ledger: head, change log, audit events, replays, root.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{big_integer, big_integer_null, binary_len, integer, string_len, text};
+use sea_orm_migration::schema::{big_integer, big_integer_null, binary_len, boolean, integer, string_len, text};
 
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
@@ -93,6 +93,7 @@ impl MigrationTrait for Migration {
                     .col(string_len("hint", 128))
                     .col(big_integer("create_time"))
                     .col(big_integer_null("retire_time"))
+                    .col(boolean("is_retired"))
                     .col(big_integer("revision"))
                     .to_owned(),
             )

@@ -128,6 +128,7 @@ impl MigrationTrait for Migration {
                     .col(string_len("hint", 128))
                     .col(big_integer("create_time"))
                     .col(big_integer_null("retire_time"))
+                    .col(boolean("is_retired"))
                     .to_owned(),
             )
             .await?;

@@ -13,7 +13,8 @@ use tonic::{Request, Status};
 pub fn methods() -> Vec<String> {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
     let services = pool.services().filter(|service| service.package_name() == "keyward.v1");
-    let name = |method: prost_reflect::MethodDescriptor| format!("{}/{}", method.parent_service().name(), method.name());
+    let name =
+        |method: prost_reflect::MethodDescriptor| format!("{}/{}", method.parent_service().name(), method.name());
     services.flat_map(|service| service.methods().map(name).collect::<Vec<_>>()).collect()
 }
 

@@ -1,8 +1,9 @@
 //! The real program as a process of its own, for what only a process can show: signals, exit codes, output, kills.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tonic::transport::{Channel, Endpoint};
 
@@ -18,11 +19,51 @@ pub fn keyward() -> Command {
     command
 }
 
+/// `keyward serve` on free ports with its log in JSON, on a database that may not be there yet.
+pub fn serve(database: &Path) -> Command {
+    let mut command = keyward();
+    command.args(["serve", "--log-format", "json", "--data-addr", "127.0.0.1:0"]);
+    command.args(["--admin-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--database-url"]);
+    command.arg(format!("sqlite:{}", database.display()));
+    command
+}
+
+/// Runs a program that is to end by itself: its exit code, what it printed and what it said on standard error.
+pub fn ended(mut command: Command) -> (Option<i32>, String, String) {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (printed, said) = (drained(child.stdout.take().unwrap()), drained(child.stderr.take().unwrap()));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break Some(status);
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let (printed, said) = (printed.join().unwrap(), said.join().unwrap());
+    let status = status.unwrap_or_else(|| panic!("it was to end by itself:\n{printed}\n{said}"));
+    (status.code(), printed, said)
+}
+
+fn drained(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // A killed process may leave half a character.
+        let _ended = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
 /// `keyward serve` on free ports; killed when dropped.
 pub struct Process {
     child: Child,
-    stdout: Option<ChildStdout>,
-    stderr: Option<BufReader<ChildStderr>>,
+    /// What it prints and logs, read as it comes: a full pipe would stop it.
+    stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
     pub data_addr: String,
     pub admin_addr: String,
     pub ops_addr: String,
@@ -32,22 +73,18 @@ pub struct Process {
 
 impl Process {
     /// Starts the server on `database`, with the root credential going to `root.key` beside it.
+    #[allow(clippy::zombie_processes, reason = "dropping `Process` waits, and so does the panic")]
     pub fn start(database: &Path, more: &[&str]) -> Self {
         let root_key = database.with_file_name("root.key");
-        let mut child = keyward()
-            .args(["serve", "--log-format", "json", "--data-addr", "127.0.0.1:0"])
-            .args(["--admin-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0"])
-            .arg("--database-url")
-            .arg(format!("sqlite:{}", database.display()))
-            .arg("--root-key-file")
-            .arg(root_key)
-            .args(more)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = child.stdout.take();
+        let mut command = serve(database);
+        command.arg("--root-key-file").arg(root_key).args(more);
+        Self::launch(command)
+    }
+
+    /// Starts any `keyward serve` that logs in JSON, and waits until it serves.
+    pub fn launch(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = Some(drained(child.stdout.take().unwrap()));
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut log = String::new();
         loop {
@@ -66,7 +103,7 @@ impl Process {
                     ops_addr: address("ops"),
                     child,
                     stdout,
-                    stderr: Some(stderr),
+                    stderr: Some(drained(stderr)),
                     log,
                 };
             }
@@ -96,17 +133,16 @@ impl Process {
         let asked = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
         assert!(asked.success());
         let deadline = Instant::now() + Duration::from_secs(30);
-        let mut log = std::mem::take(&mut self.log);
-        self.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        let mut printed = String::new();
-        self.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
-        loop {
+        let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return (status, printed, log);
+                break status;
             }
             assert!(Instant::now() < deadline, "the server does not end");
-            std::thread::yield_now();
-        }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let printed = self.stdout.take().unwrap().join().unwrap();
+        let log = std::mem::take(&mut self.log) + &self.stderr.take().unwrap().join().unwrap();
+        (status, printed, log)
     }
 }
 
