@@ -148,9 +148,9 @@ async fn every_reason_that_applies_is_told_in_the_order_of_the_contract() {
     let root = server.root();
     send!(root.tenants(), suspend_tenant, SuspendTenantRequest { name: &*acme.name }).unwrap();
     ask(true).denied(&[Suspended, TenantSuspended, OwnerSuspended]).await;
-    server.move_to(Some(&later), 0);
-    ask(true).denied(&[Expired, Suspended, TenantSuspended, OwnerSuspended]).await;
     let rotated = send!(root.keys(), rotate_key, RotateKeyRequest { name: &*name }).unwrap().credential;
+    ask(true).denied(&[RotatedOut, Suspended, TenantSuspended, OwnerSuspended]).await;
+    server.move_to(Some(&later), 0);
     ask(true).denied(&[RotatedOut, Expired, Suspended, TenantSuspended, OwnerSuspended]).await;
     server
         .check(&rotated)

@@ -114,6 +114,19 @@ async fn whoever_has_a_credential_may_end_it() {
     }
     assert_eq!(server.revision().await, before);
     server.check(&spared.credential).allowed().await;
+
+    // A deleted key is ended too, so that nobody brings it back; one that is forgotten is none of ours.
+    let name = spared.key.unwrap().name;
+    send!(acme.owner.keys(), delete_key, DeleteKeyRequest { name: &*name }).unwrap();
+    assert_eq!(revoke(&server, &[&spared.credential]).await.unwrap(), before + 2);
+    server.check(&spared.credential).denied(&[Reason::Deleted, Reason::Revoked]).await;
+    let back = send!(acme.owner.keys(), undelete_key, UndeleteKeyRequest { name: &*name }).unwrap().key.unwrap();
+    assert_eq!(back.state(), KeyState::Revoked);
+    let late = acme.owner.key("tenants/-").issued().await;
+    send!(acme.owner.keys(), delete_key, DeleteKeyRequest { name: late.key.unwrap().name }).unwrap();
+    server.pass(31 * DAY);
+    let before = server.revision().await;
+    assert_eq!(revoke(&server, &[&late.credential]).await.unwrap(), before, "nothing was written");
 }
 
 #[tokio::test]

@@ -107,8 +107,6 @@ async fn a_deleted_key_comes_back_as_it_was_within_thirty_days() {
         let all: Vec<Reason> = [Reason::Deleted].into_iter().chain(reasons.clone()).collect();
         server.check(&issued.credential).denied(&all).await;
         assert_eq!(act(owner, "delete", &name, "").await.unwrap(), (deleted.clone(), revision), "twice is once");
-        let (still, _) = act(owner, "revoke", &name, "").await.unwrap();
-        assert_eq!(still, deleted, "revoking a deleted key succeeds and changes nothing");
         assert_eq!(send!(owner.keys(), get_key, GetKeyRequest { name: &*name }).unwrap().key.unwrap(), deleted);
         for verb in ["suspend", "activate", "rotate", "finish", "generate", "update"] {
             refused(act(owner, verb, &name, "").await, Code::FailedPrecondition);
@@ -122,6 +120,16 @@ async fn a_deleted_key_comes_back_as_it_was_within_thirty_days() {
         }
         refused(act(owner, "undelete", &name, "").await, Code::FailedPrecondition);
     }
+
+    // Revoking a deleted key succeeds, twice as well, and it comes back revoked.
+    let issued = owner.key("tenants/-").issued().await;
+    let name = issued.key.unwrap().name;
+    act(owner, "delete", &name, "").await.unwrap();
+    let (key, revision) = act(owner, "revoke", &name, "").await.unwrap();
+    assert_eq!(key.state(), KeyState::Deleted);
+    server.check(&issued.credential).denied(&[Reason::Deleted, Reason::Revoked]).await;
+    assert_eq!(act(owner, "revoke", &name, "").await.unwrap(), (key, revision));
+    assert_eq!(act(owner, "undelete", &name, "").await.unwrap().0.state(), KeyState::Revoked);
 
     // Into a name that was taken in between it does not come back.
     let named = || owner.key("tenants/-").with(|key| key.display_name = "Deploy".to_owned());

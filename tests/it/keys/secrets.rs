@@ -100,6 +100,39 @@ async fn an_overlap_is_never_longer_than_the_keys_life() {
     server.move_to(key.expire_time.as_ref(), 0);
     server.check(&issued.credential).denied(&[Reason::RotatedOut, Reason::Expired]).await;
     server.check(&rotated.credential).denied(&[Reason::Expired]).await;
+    // What is expired gets no new secret before it gets a new end.
+    let rotate = || async { send!(acme.owner.keys(), rotate_key, RotateKeyRequest { name: &*key.name }) };
+    let refusal = refused(rotate().await, Code::FailedPrecondition);
+    assert!(refusal.message.contains("expired"), "{refusal:?}");
+    let longer = Key { name: key.name.clone(), expire_time: Some(server.time_in(600)), ..Key::default() };
+    send!(acme.owner.keys(), update_key, UpdateKeyRequest { key: longer }).unwrap();
+    server.check(&rotate().await.unwrap().credential).allowed().await;
+}
+
+#[tokio::test]
+async fn at_most_ten_secrets_of_a_key_work_at_once() {
+    let server = TestServer::start().await;
+    let acme = server.tenant("acme").await;
+    let issued = acme.owner.key("tenants/-").issued().await;
+    let name = issued.key.unwrap().name;
+    let rotate = |overlap: i64| {
+        let (client, name) = (acme.owner.clone(), name.clone());
+        async move { send!(client.keys(), rotate_key, RotateKeyRequest { name: name, overlap: seconds(overlap) }) }
+    };
+    let mut texts = vec![issued.credential];
+    for _ in 1..10 {
+        texts.push(rotate(3600).await.unwrap().credential);
+    }
+    assert_eq!(refused(rotate(3600).await, Code::ResourceExhausted).reason, "LIMIT_REACHED");
+    for text in &texts {
+        server.check(text).allowed().await;
+    }
+    let last = rotate(0).await.unwrap().credential;
+    for text in &texts {
+        assert_eq!(server.check(text).asked().await.decision(), Decision::Denied);
+    }
+    server.check(&last).allowed().await;
+    rotate(3600).await.unwrap();
 }
 
 #[tokio::test]
