@@ -78,8 +78,11 @@ fn within(new: NewKey) -> NewKey {
     })
 }
 
+/// What is wider, and how.
+type Widening = (&'static str, fn(&mut Key));
+
 /// Every way in which a key can be wider than [`bounded`].
-fn wider() -> Vec<(&'static str, fn(&mut Key))> {
+fn wider() -> Vec<Widening> {
     vec![
         ("more of the tree", |key| key.grants.push(resources("doc/**", &["read"]))),
         ("another action", |key| key.grants.push(resources("doc/1", &["write"]))),
@@ -126,7 +129,7 @@ async fn no_road_leads_to_the_secret_or_the_life_of_a_wider_key() {
     let server = TestServer::start().await;
     let acme = server.tenant("acme").await;
     let (client, own) = bounded(&server, &acme).await;
-    let mut wide: Vec<(&str, fn(&mut Key))> = wider();
+    let mut wide = wider();
     wide.push(("no end", |key| key.expire_time = None));
     wide.push(("nothing wider", |_| {}));
     for (what, widen) in wide {

@@ -166,9 +166,8 @@ struct World {
 }
 
 async fn user(tenant: &TestTenant, role: UserRole) -> (String, String) {
-    let user = Some(User { role: role.into(), ..User::default() });
-    let user = User { email: format!("{}@example.com", fresh()), ..user.unwrap() };
-    let request = CreateUserRequest { parent: tenant.name.clone(), user: Some(user), ..Default::default() };
+    let user = Some(User { email: format!("{}@example.com", fresh()), role: role.into(), ..User::default() });
+    let request = CreateUserRequest { parent: tenant.name.clone(), user, ..Default::default() };
     let made = tenant.owner.users().create_user(request).await.unwrap().into_inner();
     (made.user.unwrap().name, made.master_credential)
 }
@@ -255,16 +254,17 @@ async fn thing(target: Target, column: usize, world: &World) -> Thing {
     }
 }
 
+/// The resource and the action that a regular key needs.
+fn needed(grant: &str, method: &str, thing: &Thing) -> (String, String) {
+    match grant.split_once(' ') {
+        Some((resource, action)) => (resource.to_owned(), action.to_owned()),
+        None => (grant.replace("$id", thing.id()), raw::verb(method)),
+    }
+}
+
 /// What the caller of a column shows, for a try on `thing`.
 async fn shown(column: usize, grant: &str, method: &str, thing: &Thing, world: &World, server: &TestServer) -> Shown {
-    let (resource, action) = match grant.split_once(' ') {
-        Some((resource, action)) => (resource.to_owned(), action.to_owned()),
-        None => {
-            let name = method.split_once('/').unwrap().1;
-            let end = name.char_indices().skip(1).find(|(_, c)| c.is_uppercase()).map_or(name.len(), |(end, _)| end);
-            (grant.replace("$id", thing.id()), name[..end].to_lowercase())
-        }
-    };
+    let (resource, action) = needed(grant, method, thing);
     let elsewhere =
         resource.replace("keyward/events/", "keyward/sessions/").replace("keyward/keys/", "keyward/events/");
     let elsewhere = elsewhere.replace("keyward/tenants/", "keyward/keys/").replace("keyward/users/", "keyward/keys/");
@@ -478,12 +478,7 @@ async fn check_says_of_keyward_itself_what_the_rpc_would() {
         for (column, caller) in KNOWN.iter().enumerate() {
             let thing = thing(target, column, &world).await;
             let shown = shown(column, grant, method, &thing, &world, &server).await;
-            let name = method.split_once('/').unwrap().1;
-            let end = name.char_indices().skip(1).find(|(_, c)| c.is_uppercase()).map_or(name.len(), |(end, _)| end);
-            let (resource, action) = grant.split_once(' ').map_or_else(
-                || (grant.replace("$id", thing.id()), name[..end].to_lowercase()),
-                |(resource, action)| (resource.to_owned(), action.to_owned()),
-            );
+            let (resource, action) = needed(grant, method, &thing);
             // Another tenant's owner holds `keyward/check`, and the ids of keys and users say nothing of a tenant.
             if column == 12 && target != Target::Tenant && target != Target::DoomedTenant {
                 continue;

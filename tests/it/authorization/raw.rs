@@ -18,6 +18,13 @@ pub fn methods() -> Vec<String> {
     services.flat_map(|service| service.methods().map(name).collect::<Vec<_>>()).collect()
 }
 
+/// The leading verb of a method's name, in lower case.
+pub fn verb(method: &str) -> String {
+    let name = method.split_once('/').unwrap().1;
+    let verb = name.chars().enumerate().take_while(|(place, c)| *place == 0 || !c.is_uppercase());
+    verb.map(|(_, c)| c.to_ascii_lowercase()).collect()
+}
+
 /// The encoded request of `method` that this JSON describes.
 pub fn encoded(method: &str, json: &str) -> Vec<u8> {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();

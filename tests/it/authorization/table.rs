@@ -13,9 +13,7 @@ fn every_rpc_of_the_contract_stands_in_the_table_once_with_the_verb_of_its_name(
     wanted.sort_unstable();
     assert_eq!(stands, wanted);
     for rpc in ALL {
-        let (_, name) = rpc.method.split_once('/').unwrap();
-        let end = name.char_indices().skip(1).find(|(_, c)| c.is_uppercase()).map_or(name.len(), |(end, _)| end);
-        assert_eq!(rpc.action, name[..end].to_lowercase(), "{}", rpc.method);
+        assert_eq!(rpc.action, raw::verb(rpc.method), "{}", rpc.method);
     }
 }
 
