@@ -630,7 +630,7 @@ fn is_endable(key: &Key, digest: &Digest, now: Time) -> bool {
     let is_shown = key.secrets.iter().any(|secret| secret.digest == *digest && is_in_use(secret));
     match key.kind {
         KeyType::DefaultPublic => false,
-        KeyType::Regular => is_shown && key.revocation.is_none(),
+        KeyType::Regular => is_shown && key.revocation.is_none() && !key.is_forgotten(now),
         KeyType::Master => is_shown,
     }
 }
