@@ -266,10 +266,6 @@ impl TestServer {
         self.server.take().unwrap().shutdown().await.unwrap();
     }
 
-    pub fn server(&self) -> &Server {
-        self.server.as_ref().unwrap()
-    }
-
     pub fn database(&self) -> PathBuf {
         self.dir.path().join("keyward.db")
     }

@@ -1,6 +1,13 @@
 //! The one integration binary: a module per subject, the real server in each.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
 #![allow(
     clippy::allow_attributes,
     clippy::disallowed_types,

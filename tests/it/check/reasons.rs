@@ -370,7 +370,7 @@ async fn the_last_use_of_a_key_is_known_to_the_minute_and_changes_nothing_else()
     assert_eq!(server.revision().await, revision);
     let filter = "last_auth_time > 2000-01-01T00:00:00Z AND type = REGULAR";
     let listed = send!(owner.keys(), list_keys, ListKeysRequest { parent: "tenants/-", filter: filter }).unwrap().keys;
-    assert_eq!(listed.into_iter().map(|key| key.name).collect::<Vec<_>>(), [before.name.clone()]);
+    assert_eq!(listed.into_iter().map(|key| key.name).collect::<Vec<_>>(), std::slice::from_ref(&before.name));
     // Being found by its text is no use.
     let found =
         send!(owner.keys(), lookup_key, LookupKeyRequest { credential: denied.credential }).unwrap().key.unwrap();
