@@ -92,7 +92,7 @@ fn clip(text: &str) -> String {
 fn blot(text: &str) -> String {
     const SHORTEST_SECRET: usize = 40;
     let is_secret = |word: &str| {
-        let has = |wanted: fn(&u8) -> bool| word.as_bytes().iter().any(|byte| wanted(byte));
+        let has = |wanted: fn(&u8) -> bool| word.bytes().any(|byte| wanted(&byte));
         word.len() >= SHORTEST_SECRET
             && has(u8::is_ascii_uppercase)
             && has(u8::is_ascii_lowercase)

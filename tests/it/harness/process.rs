@@ -85,26 +85,31 @@ impl Process {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = Some(drained(child.stdout.take().unwrap()));
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut log = String::new();
+        // From here on it is killed whatever happens.
+        let mut server = Self {
+            child,
+            stdout,
+            stderr: None,
+            data_addr: String::new(),
+            admin_addr: String::new(),
+            ops_addr: String::new(),
+            log: String::new(),
+        };
         loop {
             let mut line = String::new();
             if stderr.read_line(&mut line).unwrap() == 0 {
-                panic!("the server ended before it served: {:?}\n{log}", child.wait());
+                panic!("the server ended before it served: {:?}\n{}", server.child.wait(), server.log);
             }
-            log.push_str(&line);
+            server.log.push_str(&line);
             let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
             let fields = &entry["fields"];
             if fields["message"] == "serving" {
                 let address = |name: &str| fields[name].as_str().unwrap().to_owned();
-                return Self {
-                    data_addr: address("data"),
-                    admin_addr: address("admin"),
-                    ops_addr: address("ops"),
-                    child,
-                    stdout,
-                    stderr: Some(drained(stderr)),
-                    log,
-                };
+                server.data_addr = address("data");
+                server.admin_addr = address("admin");
+                server.ops_addr = address("ops");
+                server.stderr = Some(drained(stderr));
+                return server;
             }
         }
     }
