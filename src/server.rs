@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, Unbuilt, UserApi};
+use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::application_service_server::ApplicationServiceServer;
 use crate::proto::v1::check_service_client::CheckServiceClient;
@@ -135,7 +136,9 @@ impl Server {
             None | Some(CheckAuth::None) => Door::Open,
             Some(CheckAuth::Bearer | CheckAuth::Mtls) => Door::Bearer,
         };
-        let data = Routes::new(health.server()).add_service(check(data_door));
+        let data = Routes::new(health.server())
+            .add_service(check(data_door))
+            .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(MAX_MESSAGE_BYTES));
         let admin = admin_routes(&api, check(Door::Bearer), &health)?;
         let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), &health);
 
@@ -286,7 +289,8 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
         .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
         .add_service(TokenServiceServer::new(Unbuilt).max_decoding_message_size(limit))
         .add_service(ApplicationServiceServer::new(Unbuilt).max_decoding_message_size(limit))
-        .add_service(AdminServiceServer::new(Unbuilt).max_decoding_message_size(limit)))
+        .add_service(AdminServiceServer::new(Unbuilt).max_decoding_message_size(limit))
+        .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(limit)))
 }
 
 /// Writes down when keys were last used, each minute and at the end.

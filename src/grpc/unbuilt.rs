@@ -2,7 +2,9 @@
 
 use super::rpcs;
 use crate::error::Error;
+use crate::proto::envoy::service::auth::v3 as envoy;
 use crate::proto::v1 as proto;
+use envoy::authorization_server::Authorization;
 use proto::admin_service_server::AdminService;
 use proto::application_service_server::ApplicationService;
 use proto::token_service_server::TokenService;
@@ -11,6 +13,13 @@ use tonic::{Request, Response, Status};
 /// Answers `UNIMPLEMENTED`.
 #[derive(Clone, Copy, Debug)]
 pub struct Unbuilt;
+
+#[tonic::async_trait]
+impl Authorization for Unbuilt {
+    async fn check(&self, _: Request<envoy::CheckRequest>) -> Result<Response<envoy::CheckResponse>, Status> {
+        Err(Error::Unbuilt { method: "envoy.service.auth.v3.Authorization/Check" }.into())
+    }
+}
 
 macro_rules! unbuilt {
     ($service:ident: $($method:ident $request:ident $response:ident $rpc:ident,)*) => {

@@ -8,6 +8,7 @@ use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use sea_orm_migration::MigratorTrait;
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ fn sqlite_path(url: &str) -> Result<PathBuf> {
 
 /// The file itself, made if it is not there: one file has one lock, by whichever links it is reached.
 fn resolved(path: PathBuf) -> Result<PathBuf> {
-    let made = File::options().create(true).append(true).open(&path);
+    let made = File::options().create(true).append(true).mode(0o600).open(&path);
     made.and_then(|_| path.canonicalize())
         .map_err(|error| Error::unavailable(format!("cannot open the database {}: {error}", path.display())))
 }
