@@ -1,0 +1,53 @@
+//! `keyward.v1.TokenService`.
+
+use super::{Api, rpcs};
+use crate::error::Error;
+use crate::proto::v1 as proto;
+use crate::proto::v1::token_service_server::TokenService;
+use tonic::{Request, Response, Status};
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct TokenApi(pub Api);
+
+#[tonic::async_trait]
+impl TokenService for TokenApi {
+    async fn create_token(
+        &self,
+        _: Request<proto::CreateTokenRequest>,
+    ) -> Result<Response<proto::CreateTokenResponse>, Status> {
+        Err(Error::Unbuilt { method: rpcs::CREATE_TOKEN.method }.into())
+    }
+
+    async fn create_session(
+        &self,
+        _: Request<proto::CreateSessionRequest>,
+    ) -> Result<Response<proto::CreateSessionResponse>, Status> {
+        Err(Error::Unbuilt { method: rpcs::CREATE_SESSION.method }.into())
+    }
+
+    async fn list_sessions(
+        &self,
+        _: Request<proto::ListSessionsRequest>,
+    ) -> Result<Response<proto::ListSessionsResponse>, Status> {
+        Err(Error::Unbuilt { method: rpcs::LIST_SESSIONS.method }.into())
+    }
+
+    async fn introspect_token(
+        &self,
+        _: Request<proto::IntrospectTokenRequest>,
+    ) -> Result<Response<proto::IntrospectTokenResponse>, Status> {
+        Err(Error::Unbuilt { method: rpcs::INTROSPECT_TOKEN.method }.into())
+    }
+
+    async fn revoke_token(
+        &self,
+        _: Request<proto::RevokeTokenRequest>,
+    ) -> Result<Response<proto::RevokeTokenResponse>, Status> {
+        Err(Error::Unbuilt { method: rpcs::REVOKE_TOKEN.method }.into())
+    }
+
+    async fn get_jwks(&self, _: Request<proto::GetJwksRequest>) -> Result<Response<proto::GetJwksResponse>, Status> {
+        Err(Error::Unbuilt { method: rpcs::GET_JWKS.method }.into())
+    }
+}
