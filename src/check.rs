@@ -84,8 +84,19 @@ impl Caller {
 }
 
 impl Index {
-    /// Decides about `credential`, from one consistent view.
+    /// Decides about `credential`, from one consistent view, and notes its use if that is allowed.
     pub fn check(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
+        let answer = self.ask(credential, query, now)?;
+        if answer.decision.is_allowed()
+            && let Some(principal) = &answer.principal
+        {
+            self.note_use(principal, now);
+        }
+        Ok(answer)
+    }
+
+    /// Decides about `credential` without that being a use of it.
+    pub fn ask(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
         match self.recognise(credential) {
             Ok(digest) => self.decide(&digest, query, now),
             Err(reason) => {
@@ -136,7 +147,7 @@ impl Index {
     }
 
     fn decide(&self, digest: &Digest, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
-        let answer = self.view(|revision| {
+        self.view(|revision| {
             let reached = self.credential(digest).and_then(|entry| entry.reach(digest, self));
             let Some(reached) = reached else {
                 return Answer { decision: Decision::denied(Reason::NotFound), principal: None, revision };
@@ -144,13 +155,7 @@ impl Index {
             let decision = evaluate(reached.found(), query, now, &self.directory());
             let principal = decision.is_recognised().then_some(Principal(reached));
             Answer { decision, principal, revision }
-        })?;
-        if answer.decision.is_allowed()
-            && let Some(principal) = &answer.principal
-        {
-            self.note_use(principal, now);
-        }
-        Ok(answer)
+        })
     }
 }
 

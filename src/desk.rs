@@ -8,6 +8,7 @@ pub mod page;
 pub mod possession;
 pub mod root;
 pub mod tenants;
+pub mod tokens;
 pub mod users;
 
 use crate::check::{Caller, Index};

@@ -13,8 +13,9 @@ use super::uses::Uses;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
+use crate::domain::decision::Held;
 use crate::domain::facts::Holder;
-use crate::domain::name::{Collection, KeyId, TenantId, UserId};
+use crate::domain::name::{Collection, KeyId, Owner, TenantId, UserId};
 use crate::domain::policy::{Directory, Whose};
 pub use entry::Principal;
 pub(super) use entry::{Entry, Place, Reached};
@@ -295,6 +296,15 @@ fn last_of_each(changes: Vec<Change>) -> Vec<Change> {
 pub struct IndexDirectory<'a>(&'a Index);
 
 impl IndexDirectory<'_> {
+    /// Whose what was shown is.
+    pub fn whose_held(&self, held: &Held<'_>) -> Option<Whose> {
+        let tenant = &held.facts.tenant;
+        match held.facts.owner.as_ref()? {
+            Owner::User(user) => self.whose(tenant, Collection::Users, user.as_str()),
+            Owner::Application(id) => self.whose(tenant, Collection::Applications, id.as_str()),
+        }
+    }
+
     /// The user behind a thing: its owner, or the owner of the application or key that it belongs to.
     fn user(&self, tenant: &TenantId, collection: Collection, id: &str) -> Option<UserId> {
         let index = self.0;

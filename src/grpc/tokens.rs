@@ -1,10 +1,12 @@
 //! `keyward.v1.TokenService`.
 
-use super::{Api, rpcs};
+use super::{Api, caller, convert, rpcs};
+use crate::desk::{detached, tokens};
 use crate::error::Error;
 use crate::proto::v1 as proto;
 use crate::proto::v1::token_service_server::TokenService;
 use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -14,9 +16,12 @@ pub struct TokenApi(pub Api);
 impl TokenService for TokenApi {
     async fn create_token(
         &self,
-        _: Request<proto::CreateTokenRequest>,
+        request: Request<proto::CreateTokenRequest>,
     ) -> Result<Response<proto::CreateTokenResponse>, Status> {
-        Err(Error::Unbuilt { method: rpcs::CREATE_TOKEN.method }.into())
+        let call = caller::call_of(&request);
+        let new = convert::new_token(request.into_inner())?;
+        let minted = tokens::create(self.0.desk.clone(), call, new).await?;
+        Ok(Response::new(convert::minted_out(minted)))
     }
 
     async fn create_session(
@@ -35,16 +40,25 @@ impl TokenService for TokenApi {
 
     async fn introspect_token(
         &self,
-        _: Request<proto::IntrospectTokenRequest>,
+        request: Request<proto::IntrospectTokenRequest>,
     ) -> Result<Response<proto::IntrospectTokenResponse>, Status> {
-        Err(Error::Unbuilt { method: rpcs::INTROSPECT_TOKEN.method }.into())
+        let admitted = self.0.gate.admit(&request, rpcs::INTROSPECT_TOKEN)?;
+        let proto::IntrospectTokenRequest { token } = request.into_inner();
+        convert::token_text(&token)?;
+        let found = tokens::introspect(&self.0.desk, &admitted.caller, &token)?;
+        Ok(Response::new(convert::inspection_out(found)))
     }
 
     async fn revoke_token(
         &self,
-        _: Request<proto::RevokeTokenRequest>,
+        request: Request<proto::RevokeTokenRequest>,
     ) -> Result<Response<proto::RevokeTokenResponse>, Status> {
-        Err(Error::Unbuilt { method: rpcs::REVOKE_TOKEN.method }.into())
+        let admitted = self.0.gate.admit(&request, rpcs::REVOKE_TOKEN)?;
+        let proto::RevokeTokenRequest { token } = request.into_inner();
+        convert::token_text(&token)?;
+        let desk = self.0.desk.clone();
+        let revision = detached(tokens::revoke(desk, admitted.caller, admitted.call, Zeroizing::new(token))).await?;
+        Ok(Response::new(proto::RevokeTokenResponse { revision }))
     }
 
     async fn get_jwks(&self, _: Request<proto::GetJwksRequest>) -> Result<Response<proto::GetJwksResponse>, Status> {
