@@ -6,6 +6,7 @@ pub mod events;
 pub mod keys;
 pub mod page;
 pub mod root;
+pub mod signing;
 pub mod tenants;
 pub mod users;
 
@@ -19,6 +20,7 @@ use crate::domain::policy::{Actor, Demand, Holdings, Whose, whose_user};
 use crate::domain::tenant::{Standing, Tenant};
 use crate::domain::user::User;
 use crate::error::{Error, Result};
+use crate::keyring::Keyring;
 use crate::replica::Ledger;
 use crate::store::{Draft, Entry, Replay, RowDirectory, Store};
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub struct Desk {
     pub ledger: Ledger,
     /// The time.
     pub clock: Clock,
+    /// What signs JWTs.
+    pub keyring: Keyring,
 }
 
 /// One call: where it came from, and under which id it is traced.

@@ -14,6 +14,7 @@ pub mod rpcs;
 mod status;
 mod tenants;
 mod throttle;
+mod tokens;
 mod unbuilt;
 mod users;
 
@@ -21,6 +22,7 @@ pub use check::{CheckApi, Door};
 pub use events::EventApi;
 pub use keys::KeyApi;
 pub use tenants::TenantApi;
+pub use tokens::TokenApi;
 pub use unbuilt::Unbuilt;
 pub use users::UserApi;
 

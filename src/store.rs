@@ -13,11 +13,13 @@ mod migration;
 mod open;
 mod read;
 mod rows;
+mod signing;
 
 pub use draft::{Draft, Entry, Replay, RowDirectory};
 pub use log::{Batch, Head, Snapshot};
 pub use open::Store;
 pub use read::{KeyQuery, Page};
+pub use signing::Sealed;
 
 #[cfg(test)]
 mod tests;

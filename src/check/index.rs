@@ -6,6 +6,8 @@
 //! odd. Each shard of a map has a lock of its own, held for
 //! one look-up or one insertion.
 
+mod signing;
+
 use super::CannotDecide;
 use super::uses::Uses;
 use crate::domain::change::{Change, Root};
@@ -15,10 +17,12 @@ use crate::domain::decision::{Facts, Found, OwnerState};
 use crate::domain::key::{Key, Retirement};
 use crate::domain::name::{Collection, KeyId, Owner, TenantId, UserId};
 use crate::domain::policy::{Actor, Directory, Whose};
+use crate::domain::signing::SigningKey;
 use crate::domain::tenant::{Standing, Tenant};
 use crate::domain::user::{Role, User};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
+use signing::Signing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering, fence};
 
@@ -193,6 +197,7 @@ pub struct Index {
     root: Mutex<Vec<Digest>>,
     credential_count: AtomicI64,
     uses: Uses,
+    signing: Signing,
 }
 
 fn shards<K, V>() -> Box<[Shard<K, V>]> {
@@ -213,6 +218,7 @@ impl Default for Index {
             root: Mutex::default(),
             credential_count: AtomicI64::new(0),
             uses: Uses::default(),
+            signing: Signing::default(),
         }
     }
 }
@@ -223,6 +229,7 @@ enum Prepared {
     Tenant { cell: Arc<TenantCell>, standing: u8 },
     User { cell: Arc<UserCell>, user: User },
     Key { place: Option<(TenantId, KeyId)>, entry: Arc<KeyEntry>, gone: Vec<Digest>, replaced: Vec<Entry> },
+    SigningKey { kid: Box<str>, key: Arc<SigningKey> },
 }
 
 impl Index {
@@ -354,6 +361,10 @@ impl Index {
             },
             Change::User(user) => Prepared::User { cell: self.user_cell(&user.tenant, &user.id), user },
             Change::Key(key) => self.prepare_key(&key),
+            Change::SigningKey(key) => {
+                self.signing.reserve();
+                Prepared::SigningKey { kid: key.kid.as_str().into(), key: Arc::new(key) }
+            }
         }
     }
 
@@ -455,6 +466,10 @@ impl Index {
                     let old = shard.write().insert(place, Arc::clone(entry));
                     replaced.extend(old.map(|old| Entry(Leads::Key(old))));
                 }
+            }
+            Prepared::SigningKey { kid, key } => {
+                let old = self.signing.put(std::mem::take(kid), Arc::clone(key));
+                *key = old.unwrap_or_else(|| Arc::clone(key));
             }
         }
     }

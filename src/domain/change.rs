@@ -6,6 +6,7 @@
 use super::clock::Time;
 use super::key::{Key, Secret, retire};
 use super::name::TenantId;
+use super::signing::SigningKey;
 use super::tenant::Tenant;
 use super::user::User;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub enum Change {
     User(User),
     /// A key.
     Key(Box<Key>),
+    /// A key that signs JWTs, without its private half.
+    SigningKey(SigningKey),
 }
 
 impl Change {
@@ -50,6 +53,7 @@ impl Change {
             Self::Tenant(_) => "tenant",
             Self::User(_) => "user",
             Self::Key(_) => "key",
+            Self::SigningKey(_) => "signing_key",
         }
     }
 
@@ -60,6 +64,7 @@ impl Change {
             Self::Tenant(tenant) => tenant.id.name(),
             Self::User(user) => user.name(),
             Self::Key(key) => key.name(),
+            Self::SigningKey(key) => key.name(),
         }
     }
 
@@ -70,6 +75,7 @@ impl Change {
             Self::Tenant(tenant) => tenant.revision,
             Self::User(user) => user.revision,
             Self::Key(key) => key.revision,
+            Self::SigningKey(key) => key.revision,
         };
         revision == 0
     }
@@ -81,6 +87,7 @@ impl Change {
             Self::Tenant(tenant) => tenant.revision = revision,
             Self::User(user) => user.revision = revision,
             Self::Key(key) => key.revision = revision,
+            Self::SigningKey(key) => key.revision = revision,
         }
     }
 }

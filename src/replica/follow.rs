@@ -115,6 +115,9 @@ async fn load(store: &Store, index: &Index, clock: &Clock) -> Result<Head> {
             index.apply(revision, vec![Change::Key(Box::new(key))]);
         }
     }
+    for key in snapshot.signing_keys {
+        index.apply(revision, vec![Change::SigningKey(key)]);
+    }
     index.apply(revision, Vec::new());
     Ok(snapshot.head)
 }

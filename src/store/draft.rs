@@ -68,7 +68,7 @@ pub struct Entry {
 /// A transaction that holds the head of the ledger.
 #[derive(Debug)]
 pub struct Draft {
-    transaction: DatabaseTransaction,
+    pub(super) transaction: DatabaseTransaction,
     head: ledger_head::Model,
     now: Time,
 }
@@ -408,6 +408,7 @@ impl Draft {
                 put(rows::key_row(key)?, is_new, transaction).await?;
                 self.write_secrets(key, is_new).await
             }
+            Change::SigningKey(key) => super::signing::put(transaction, key).await,
         }
     }
 

@@ -8,6 +8,7 @@ use super::open::Store;
 use super::rows::{self, check_reader};
 use crate::domain::change::{Change, Root};
 use crate::domain::key::Key;
+use crate::domain::signing::SigningKey;
 use crate::domain::tenant::Tenant;
 use crate::domain::user::User;
 use crate::error::{Error, Result};
@@ -40,6 +41,8 @@ pub struct Snapshot {
     pub users: Vec<User>,
     /// All keys.
     pub keys: Vec<Key>,
+    /// All signing keys, without their private halves.
+    pub signing_keys: Vec<SigningKey>,
 }
 
 /// What one revision changed.
@@ -88,6 +91,7 @@ impl Store {
             secrets.entry((secret.tenant_id.clone(), secret.key_id.clone())).or_default().push(secret);
         }
         let keys = api_key::Entity::find().all(&transaction).await.map_err(sort)?;
+        let signing_keys = super::signing::keys(&transaction).await?;
         transaction.commit().await.map_err(sort)?;
         Ok(Snapshot {
             head,
@@ -101,6 +105,7 @@ impl Store {
                     rows::key(row, secrets)
                 })
                 .collect::<Result<_>>()?,
+            signing_keys,
         })
     }
 

@@ -30,5 +30,6 @@ mod keys;
 mod people;
 mod road;
 mod serve;
+mod signing;
 mod store;
 mod tidy;
