@@ -85,6 +85,7 @@ pub mod desk;
 pub mod domain;
 pub mod error;
 pub mod grpc;
+pub mod keyring;
 pub mod proto;
 pub mod replica;
 pub mod server;

@@ -14,6 +14,7 @@ mod open;
 mod read;
 mod readmit;
 mod rows;
+mod signing;
 mod write;
 
 pub use draft::{Draft, Entry, Replay};
@@ -21,6 +22,7 @@ pub use log::{Batch, Head, Snapshot};
 pub use open::Store;
 pub use read::{KeyQuery, Page};
 pub use readmit::RowDirectory;
+pub use signing::Sealed;
 
 #[cfg(test)]
 mod tests;

@@ -72,6 +72,7 @@ impl TokenService for TokenApi {
     }
 
     async fn get_jwks(&self, _: Request<proto::GetJwksRequest>) -> Result<Response<proto::GetJwksResponse>, Status> {
-        Err(Error::Unbuilt { method: rpcs::GET_JWKS.method }.into())
+        let jwks = self.0.desk.index.jwks(self.0.desk.clock.now()).map_err(Error::from)?;
+        Ok(Response::new(proto::GetJwksResponse { keys: jwks.keys.into_iter().map(convert::jwk_out).collect() }))
     }
 }

@@ -280,6 +280,11 @@ impl TestServer {
         self.dir.path().join("keyward.db")
     }
 
+    /// Where the running server has its metrics.
+    pub fn ops_addr(&self) -> String {
+        self.server.as_ref().unwrap().ops_addr().to_string()
+    }
+
     pub fn nobody(&self) -> Client {
         Client { channel: self.admin.clone(), credentials: Credentials { bearer: None, secret_key: None } }
     }

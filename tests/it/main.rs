@@ -30,6 +30,7 @@ mod keys;
 mod people;
 mod road;
 mod serve;
+mod signing;
 mod store;
 mod tidy;
 mod tokens;
