@@ -4,7 +4,10 @@
 //! characters, `secret` is 43 random characters and `checksum` is the CRC32 of all before it; all of it in base62.
 //! Nothing here knows which credentials exist, and the randomness is given.
 
+mod pattern;
+
 use crate::error::Violation;
+pub use pattern::{Pattern, pattern};
 use rand::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};

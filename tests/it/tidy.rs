@@ -181,7 +181,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "domain", "error"]),
     // `config` and `store` in tests, and `store` for the request ids that a conversion reads.
     ("grpc", &["check", "clock", "config", "desk", "domain", "error", "proto", "replica", "store", "telemetry"]),
-    ("cli", &["proto"]),
+    // `domain` for the form of credentials alone, which scanners are told.
+    ("cli", &["domain", "proto"]),
 ];
 
 fn against_the_arrows(sources: &[Source]) -> Vec<String> {
