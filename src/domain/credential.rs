@@ -6,8 +6,8 @@
 
 mod pattern;
 
+pub use self::pattern::{Pattern, pattern};
 use crate::error::Violation;
-pub use pattern::{Pattern, pattern};
 use rand::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};

@@ -172,7 +172,7 @@ class UrbanDataAnalyticsByGrpc(Stranger):
         token = self.mailed_token()
         unverified = self.refused("UNAUTHENTICATED", self.uda.exchange, ATLAS, token)
         unknown = self.refused("UNAUTHENTICATED", self.uda.exchange, "tenants/acme/applications/nothing", token)
-        for cause in ("unknown", "verified", "secret"):
+        for cause in ("no such application", "not verified", "secret"):
             self.assertIn(cause, unverified)
         self.assertEqual(unverified, unknown, "whether it exists is not told")
         self.refused("FAILED_PRECONDITION", self.uda.rotate, ATLAS)
@@ -252,8 +252,7 @@ class UrbanDataAnalyticsByGrpc(Stranger):
         self.assertIn("deleteTime", self.uda.delete(ATLAS))
         self.assertEqual(self.uda.list(), [])
         self.assertFalse(self.check(token, MAPS)[0])
-        with self.assertRaises(Exception):
-            self.uda.exchange(ATLAS, secret)
+        self.refused("UNAUTHENTICATED", self.uda.exchange, ATLAS, secret)
         self.refused("FAILED_PRECONDITION", self.uda.activate, ATLAS)
         self.refused("ALREADY_EXISTS", self.uda.create, "atlas")
 
@@ -291,7 +290,8 @@ class UrbanDataAnalyticsByGrpc(Stranger):
         nothing = "tenants/acme/applications/nothing"
         for refused in (self.uda.get, self.uda.resend, self.uda.rotate, self.uda.revoke, self.uda.activate, self.uda.delete):
             self.assertIn("nothing", self.refused("NOT_FOUND", refused, nothing))
-        self.assertIn("unknown", self.refused("UNAUTHENTICATED", self.uda.exchange, nothing, "a secret"))
+        told = self.refused("UNAUTHENTICATED", self.uda.exchange, nothing, "a secret")
+        self.assertIn("no such application", told)
 
     def test_another_tenant_sees_none_of_it(self):
         self.verified()

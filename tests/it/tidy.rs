@@ -132,13 +132,14 @@ fn only_the_configuration_reads_the_environment() {
     none(outside(&sources(), &["config", "cli/secret.rs"], &words), "only `config` reads the environment");
 }
 
-/// Small and pure: values, encodings, hashes. `rand` for its traits, the generator being given; `proptest` in tests.
+/// Small and pure: values, encodings, hashes. `rand` for its traits, the generator being given; `proptest` and `regex` in tests.
 const PURE_CRATES: &[&str] = &[
     "base64",
     "crc32fast",
     "ipnet",
     "proptest",
     "rand",
+    "regex",
     "serde",
     "serde_json",
     "sha2",

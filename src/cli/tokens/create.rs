@@ -105,7 +105,10 @@ impl Create {
             return Ok((key, secret_key.unwrap_or_default()));
         }
         let key = options.key()?.ok_or_else(|| {
-            Failure::Usage("of what? give --application NAME, --credential-file PATH or a key of your own".to_owned())
+            Failure::Usage(
+                "nothing to make it of: give --application NAME, --credential-file PATH or a key of your own"
+                    .to_owned(),
+            )
         })?;
         Ok((key, options.secret_key()?.unwrap_or_default()))
     }

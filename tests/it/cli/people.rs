@@ -188,7 +188,7 @@ pub fn walk_tokens(t: &Terminal, secret: &str) {
     read(&of_key).word("--audience").word("maps").ok().says("keys/parent");
     t.line("tokens create --credential-file -").stdin(&key).exits(1);
     t.as_owner("tokens create --ttl 1m").ok().says("token (shown once): ");
-    t.line("tokens create").exits(2).says("--application NAME, --credential-file PATH");
+    t.line("tokens create").exits(2).says("nothing to make it of");
 
     let jwt = text(&t.as_owner("tokens create --format jwt").json()["token"]);
     assert_eq!(jwt.split('.').count(), 3, "{jwt}");
