@@ -32,3 +32,4 @@ mod road;
 mod serve;
 mod store;
 mod tidy;
+mod tokens;
