@@ -59,6 +59,7 @@ pub async fn audit(database: &Path) -> Audited {
     {
         checks += compare_standing(database, table, name, &things).await;
     }
+    checks += compare_people(database, &things).await;
     let (keys, compared) = compare_keys(database, &things).await;
     Audited { events, keys, checks: checks + compared }
 }
@@ -85,6 +86,37 @@ async fn compare_standing(
     });
     assert_eq!(logged.count(), rows.len(), "rows of {table} are missing");
     rows.len() as u64
+}
+
+/// Applications, access tokens and sessions: every column that the log tells of, too. Whatever is not swept away is there.
+async fn compare_people(database: &Path, things: &BTreeMap<String, (i64, serde_json::Value)>) -> u64 {
+    let mut checks = 0;
+    let mut db = connect(database).await;
+    let tables = [
+        ("application", "applications", &["owner_id owner", "revoke_time", "delete_time", "tokens_end_revision"][..]),
+        ("access_token", "tokens", &["expire_time", "revoke_time", "secret_version", "based_revision"]),
+        ("user_session", "sessions", &["user_id user", "expire_time", "revoke_time", "based_revision"]),
+    ];
+    for (table, collection, columns) in tables {
+        let names = columns.iter().map(|column| column.split_once(' ').unwrap_or((column, column)));
+        let pairs: Vec<String> = names.map(|(column, field)| format!("'{field}', {column}")).collect();
+        let sql = format!("SELECT tenant_id, id, revision, json_object({}) AS row FROM {table}", pairs.join(", "));
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut db).await.unwrap();
+        for row in &rows {
+            let id: String = row.get("id");
+            let name = format!("tenants/{}/{collection}/{id}", row.get::<String, _>("tenant_id"));
+            let (revision, thing) = things.get(&name).unwrap_or_else(|| panic!("the log knows nothing of {name}"));
+            assert_eq!(row.get::<i64, _>("revision"), *revision, "{name}");
+            let fields: serde_json::Value = serde_json::from_str(row.get("row")).unwrap();
+            for (field, value) in fields.as_object().unwrap() {
+                assert_eq!(value, &thing[field], "{field} of {name}");
+                checks += 1;
+            }
+        }
+        let logged = things.keys().filter(|entity| entity.contains(&format!("/{collection}/"))).count();
+        assert_eq!(logged, rows.len(), "rows of {table} are missing");
+    }
+    checks
 }
 
 /// When a secret retires, and whether it has; nothing and `false` are the same.
