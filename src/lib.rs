@@ -11,6 +11,7 @@
 //! | [`store`] | the rows: a [`store::Draft`] is the only way to write, [`store::Store::changes_after`] the way to follow | decisions |
 //! | [`replica`] | this process as a reader of the log: the follower is the only one that writes the index | requests |
 //! | [`desk`] | commands of admitted callers: a file per resource, a function per RPC | gRPC, SQL |
+//! | [`keyring`] | the private halves of the keys that sign JWTs: makes, seals, opens them | requests, which key it is time for |
 //! | [`grpc`] | the wire: a file per service; a handler is *admit, convert, command* | rules |
 //! | [`proto`] | what is generated from the contract | anything by hand |
 //! | [`server`], [`config`], [`telemetry`] | wiring and life; flags, environment and file; logs, metrics, traces | |

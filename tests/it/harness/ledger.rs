@@ -60,6 +60,7 @@ pub async fn audit(database: &Path) -> Audited {
         checks += compare_standing(database, table, name, &things).await;
     }
     checks += compare_people(database, &things).await;
+    checks += compare_signing_keys(database, &things).await;
     let (keys, compared) = compare_keys(database, &things).await;
     Audited { events, keys, checks: checks + compared }
 }
@@ -117,6 +118,26 @@ async fn compare_people(database: &Path, things: &BTreeMap<String, (i64, serde_j
         assert_eq!(logged, rows.len(), "rows of {table} are missing");
     }
     checks
+}
+
+async fn compare_signing_keys(database: &Path, things: &BTreeMap<String, (i64, serde_json::Value)>) -> u64 {
+    let mut db = connect(database).await;
+    let sql = "SELECT kid, revision, sign_time, retire_time, is_compromised, nonce, ciphertext FROM signing_key";
+    let rows = sqlx::query(sql).fetch_all(&mut db).await.unwrap();
+    for row in &rows {
+        let name = format!("signing-keys/{}", row.get::<String, _>("kid"));
+        let (revision, key) = things.get(&name).unwrap_or_else(|| panic!("the log knows nothing of {name}"));
+        assert_eq!(row.get::<i64, _>("revision"), *revision, "{name}");
+        assert_eq!(serde_json::json!(row.get::<i64, _>("sign_time")), key["sign_time"], "{name}");
+        assert_eq!(serde_json::json!(row.get::<Option<i64>, _>("retire_time")), key["retire_time"], "{name}");
+        assert_eq!(serde_json::json!(row.get::<bool, _>("is_compromised")), key["is_compromised"], "{name}");
+        let (nonce, ciphertext): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get("nonce"), row.get("ciphertext"));
+        assert_eq!(nonce.is_some(), ciphertext.is_some(), "{name} is half there");
+        assert!(nonce.is_some() || key["retire_time"].is_number(), "{name} can sign no more");
+    }
+    let logged = things.keys().filter(|entity| entity.starts_with("signing-keys/"));
+    assert_eq!(logged.count(), rows.len(), "rows of signing keys are missing");
+    rows.len() as u64
 }
 
 /// When a secret retires, and whether it has; nothing and `false` are the same.
