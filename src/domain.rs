@@ -9,6 +9,7 @@ pub mod etag;
 pub mod filter;
 pub mod grant;
 pub mod key;
+pub mod mail;
 pub mod name;
 pub mod network;
 pub mod permission;

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, Unbuilt, UserApi};
+use crate::mail::Post;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::application_service_server::ApplicationServiceServer;
@@ -115,6 +116,7 @@ impl Server {
     pub async fn start(config: Config, clock: Clock) -> Result<Self> {
         let telemetry = Telemetry::start(&config)?;
         let store = Store::open(config.database_url.as_str(), clock.clone()).await?;
+        let post = Post::new(store.clone(), clock.clone(), &config.mail, telemetry.instruments().mail.clone())?;
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
         let index = Arc::new(Index::default());
         let ledger = follow(store.clone(), Arc::clone(&index), &clock).await?;
@@ -145,6 +147,7 @@ impl Server {
         let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
         let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
         let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
+        tasks.spawn(post.run(stopped.clone()));
         tasks.spawn(note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         health.set_serving(true);
         tasks.spawn(tell_health(health.clone(), Arc::clone(&index), stopped));

@@ -6,6 +6,7 @@ use super::entity::{
     api_key, api_key_secret, audit_event, ledger_change, ledger_head, replay, root_secret, tenant, tenant_user,
 };
 use super::failure::sort;
+use super::mail::MailMark;
 use super::open::Store;
 use super::rows::{self, READER};
 use crate::domain::change::{Change, Event, Root};
@@ -68,9 +69,10 @@ pub struct Entry {
 /// A transaction that holds the head of the ledger.
 #[derive(Debug)]
 pub struct Draft {
-    transaction: DatabaseTransaction,
+    pub(super) transaction: DatabaseTransaction,
     head: ledger_head::Model,
     now: Time,
+    pub(super) mail: MailMark,
 }
 
 impl Store {
@@ -87,7 +89,7 @@ impl Store {
             .await
             .map_err(sort)?
             .ok_or_else(|| Error::internal("the ledger has no head"))?;
-        Ok(Draft { transaction, head, now: self.clock.now() })
+        Ok(Draft { transaction, head, now: self.clock.now(), mail: self.mail_mark() })
     }
 }
 
@@ -362,6 +364,7 @@ impl Draft {
             .map_err(sort)?;
         head.update(&self.transaction).await.map_err(sort)?;
         self.transaction.commit().await.map_err(sort)?;
+        self.mail.committed();
         Ok(revision)
     }
 

@@ -7,6 +7,7 @@ pub(in crate::store) mod api_key_use;
 pub(in crate::store) mod audit_event;
 pub(in crate::store) mod ledger_change;
 pub(in crate::store) mod ledger_head;
+pub(in crate::store) mod mail_queue;
 pub(in crate::store) mod replay;
 pub(in crate::store) mod root_secret;
 pub(in crate::store) mod tenant;

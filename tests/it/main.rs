@@ -27,6 +27,7 @@ mod events;
 mod harness;
 mod history;
 mod keys;
+mod mail;
 mod people;
 mod road;
 mod serve;

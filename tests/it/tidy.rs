@@ -178,6 +178,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["clock", "domain", "error"]),
     ("replica", &["check", "clock", "domain", "error", "store"]),
     ("desk", &["check", "clock", "domain", "error", "replica", "store"]),
+    ("mail", &["clock", "config", "domain", "error", "store", "telemetry"]),
     ("telemetry", &["config", "domain", "error"]),
     // `config` and `store` in tests, and `store` for the request ids that a conversion reads.
     ("grpc", &["check", "clock", "config", "desk", "domain", "error", "proto", "replica", "store", "telemetry"]),
