@@ -7,6 +7,7 @@ pub mod keys;
 pub mod page;
 pub mod possession;
 pub mod root;
+pub mod signing;
 pub mod tenants;
 pub mod tokens;
 pub mod users;
@@ -22,6 +23,7 @@ use crate::domain::policy::{Demand, Whose, whose_user};
 use crate::domain::tenant::{Standing, Tenant};
 use crate::domain::user::User;
 use crate::error::{Error, Result};
+use crate::keyring::Keyring;
 use crate::replica::Ledger;
 use crate::store::{Draft, Entry, Replay, RowDirectory, Store};
 use std::sync::Arc;
@@ -37,6 +39,8 @@ pub struct Desk {
     pub ledger: Ledger,
     /// The time.
     pub clock: Clock,
+    /// What signs JWTs.
+    pub keyring: Keyring,
 }
 
 /// One call: where it came from, and under which id it is traced.

@@ -87,6 +87,7 @@ pub mod desk;
 pub mod domain;
 pub mod error;
 pub mod grpc;
+pub mod keyring;
 pub mod mail;
 pub mod proto;
 pub mod replica;

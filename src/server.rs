@@ -4,6 +4,7 @@
 mod listen;
 mod ops;
 mod root_key;
+mod signing;
 
 use crate::check::Index;
 use crate::clock::Clock;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
+use crate::keyring::Keyring;
 use crate::mail::Post;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
@@ -29,6 +31,7 @@ use crate::proto::v1::{CheckRequest, Decision};
 use crate::replica::follow;
 use crate::store::Store;
 use crate::telemetry::{Gauges, Telemetry};
+pub use signing::SigningKeyArgs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +100,11 @@ pub async fn root(args: RootArgs) -> Result<()> {
     }
 }
 
+/// Carries out a command on the keys that sign JWTs.
+pub async fn signing_key(args: SigningKeyArgs) -> Result<()> {
+    print(&signing::command(args).await?)
+}
+
 /// A server that answers.
 #[derive(Debug)]
 pub struct Server {
@@ -121,11 +129,13 @@ impl Server {
         let store = Store::open(config.database_url.as_str(), clock.clone()).await?;
         let post = Post::new(store.clone(), clock.clone(), &config.mail, telemetry.instruments().mail.clone())?;
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
+        let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
         let ledger = follow(store.clone(), Arc::clone(&index), &clock).await?;
         telemetry.show(gauges(&index));
 
-        let desk = Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock: clock.clone() };
+        let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());
+        let desk = Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock: clock.clone(), keyring };
         let api = Api::new(desk, &store.page_token_key().await?, &config.audience);
         let health = Health::default();
         let (stop, stopped) = watch::channel(false);
@@ -145,14 +155,20 @@ impl Server {
             .add_service(check(data_door))
             .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(MAX_MESSAGE_BYTES));
         let admin = admin_routes(&api, check(Door::Bearer), &health)?;
-        let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), &health);
+        let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), clock.clone(), &health);
 
+        // First, since its address is the issuer that the others name unless one is given.
+        let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
+        index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
         let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
         let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
-        let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
         tasks.spawn(post.run(stopped.clone()));
         tasks.spawn(note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         tasks.spawn(sweep(store.clone(), clock.clone(), stopped.clone()));
+        if let Some(master) = master {
+            let (store, index, life) = (store.clone(), Arc::clone(&index), config.signing_key_life);
+            tasks.spawn(signing::keep_renewing(store, index, clock, master, life, stopped.clone()));
+        }
         health.set_serving(true);
         tasks.spawn(tell_health(health.clone(), Arc::clone(&index), stopped));
         tracing::info!(data = %data_addr, admin = %admin_addr, ops = %ops_addr, revision = index.applied(), "serving");

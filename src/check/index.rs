@@ -7,6 +7,7 @@
 
 mod entry;
 mod prepare;
+mod signing;
 
 use super::CannotDecide;
 use super::uses::Uses;
@@ -23,6 +24,7 @@ use entry::{TenantCell, UserCell};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use prepare::Prepared;
+use signing::Signing;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -57,6 +59,7 @@ pub struct Index {
     ending: Mutex<BTreeSet<(Time, Place)>>,
     credential_count: AtomicI64,
     uses: Uses,
+    signing: Signing,
 }
 
 fn shards<K>() -> Box<[Shard<K>]> {
@@ -79,6 +82,7 @@ impl Default for Index {
             ending: Mutex::default(),
             credential_count: AtomicI64::new(0),
             uses: Uses::default(),
+            signing: Signing::default(),
         }
     }
 }
@@ -259,6 +263,10 @@ impl Index {
                 {
                     replaced.extend(shard.write().insert(place, entry.clone()));
                 }
+            }
+            Prepared::SigningKey { kid, key } => {
+                let old = self.signing.put(std::mem::take(kid), Arc::clone(key));
+                *key = old.unwrap_or_else(|| Arc::clone(key));
             }
         }
     }

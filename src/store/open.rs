@@ -25,6 +25,7 @@ pub struct Store {
     pub(super) clock: Clock,
     /// Told when mail was committed.
     pub(super) mail_queued: Arc<Notify>,
+    path: PathBuf,
     lock: Arc<File>,
 }
 
@@ -37,9 +38,18 @@ impl Store {
         Migrator::up(&writer, None).await.map_err(|error| cannot_open(&path, error))?;
         let reader = Database::connect(options(&path, 4)).await.map_err(|error| cannot_open(&path, error))?;
         let follower = Database::connect(options(&path, 1)).await.map_err(|error| cannot_open(&path, error))?;
-        let store = Self { writer, reader, follower, clock, mail_queued: Arc::default(), lock: Arc::new(lock) };
+        let (mail_queued, lock) = (Arc::default(), Arc::new(lock));
+        let store = Self { writer, reader, follower, clock, mail_queued, path, lock };
         store.found().await?;
         Ok(store)
+    }
+
+    /// A file beside the database, such as `keyward.db.master-key`; none on engines that are no file.
+    pub fn beside(&self, extension: &str) -> Option<PathBuf> {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(".");
+        path.push(extension);
+        Some(PathBuf::from(path))
     }
 
     /// Closes the connections, so that SQLite can fold its write-ahead log into the file, and lets go of the lock.

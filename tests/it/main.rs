@@ -31,5 +31,7 @@ mod mail;
 mod people;
 mod road;
 mod serve;
+mod signing;
 mod store;
 mod tidy;
+mod tokens;

@@ -137,6 +137,7 @@ const PURE_CRATES: &[&str] = &[
     "base64",
     "crc32fast",
     "ipnet",
+    "jsonwebtoken",
     "proptest",
     "rand",
     "serde",
@@ -177,7 +178,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("check", &["domain", "error"]),
     ("store", &["clock", "domain", "error"]),
     ("replica", &["check", "clock", "domain", "error", "store"]),
-    ("desk", &["check", "clock", "domain", "error", "replica", "store"]),
+    ("keyring", &["check", "clock", "domain", "error", "store"]),
+    ("desk", &["check", "clock", "domain", "error", "keyring", "replica", "store"]),
     ("mail", &["clock", "config", "domain", "error", "store", "telemetry"]),
     ("telemetry", &["config", "domain", "error"]),
     // `config` and `store` in tests, and `store` for the request ids that a conversion reads.
