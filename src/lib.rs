@@ -10,6 +10,7 @@
 //! | [`check`] | the hot room: [`check::Index`] answers from memory, and alone makes a [`check::Caller`] | waiting, failing, the disk |
 //! | [`store`] | the rows: a [`store::Draft`] is the only way to write, [`store::Store::changes_after`] the way to follow | decisions |
 //! | [`replica`] | this process as a reader of the log: the follower is the only one that writes the index | requests |
+//! | [`mail`] | the post: sends what mutations queued, at least once | what mails say, and when one is queued |
 //! | [`desk`] | commands of admitted callers: a file per resource, a function per RPC | gRPC, SQL |
 //! | [`keyring`] | the private halves of the keys that sign JWTs: makes, seals, opens them | requests, which key it is time for |
 //! | [`grpc`] | the wire: a file per service; a handler is *admit, convert, command* | rules |
@@ -20,6 +21,7 @@
 //!
 //! ```text
 //! main -> cli, server -> grpc ---> desk -> replica -> store --> domain      error: a leaf that all may name
+//!                 \-> mail -> store                                         mail: named by server only
 //!                          |  \      \         \----> check --> domain      proto: named by grpc, server, cli and tests
 //!                          |   \------\-------------> check
 //!                          \-> proto
@@ -87,6 +89,7 @@ pub mod domain;
 pub mod error;
 pub mod grpc;
 pub mod keyring;
+pub mod mail;
 pub mod proto;
 pub mod replica;
 pub mod server;

@@ -16,6 +16,7 @@ use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
 use crate::keyring::Keyring;
+use crate::mail::Post;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::application_service_server::ApplicationServiceServer;
@@ -126,6 +127,7 @@ impl Server {
     pub async fn start(config: Config, clock: Clock) -> Result<Self> {
         let telemetry = Telemetry::start(&config)?;
         let store = Store::open(config.database_url.as_str(), clock.clone()).await?;
+        let post = Post::new(store.clone(), clock.clone(), &config.mail, telemetry.instruments().mail.clone())?;
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
         let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
@@ -160,6 +162,7 @@ impl Server {
         index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
         let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
         let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
+        tasks.spawn(post.run(stopped.clone()));
         tasks.spawn(note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         tasks.spawn(sweep(store.clone(), clock.clone(), stopped.clone()));
         if let Some(master) = master {

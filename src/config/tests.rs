@@ -2,19 +2,19 @@ use super::*;
 use clap::{Args as _, Command, FromArgMatches as _};
 
 /// What the command line makes of these words, without the environment.
-fn args(words: &[&str]) -> ServeArgs {
+pub(super) fn args(words: &[&str]) -> ServeArgs {
     let command = ServeArgs::augment_args(Command::new("serve").no_binary_name(true));
     let command = command.mut_args(|arg| arg.env(None::<&str>));
     ServeArgs::from_arg_matches(&command.try_get_matches_from(words).unwrap()).unwrap()
 }
 
-fn load(words: &[&str]) -> Result<Config> {
+pub(super) fn load(words: &[&str]) -> Result<Config> {
     Config::load(args(words))
 }
 
 /// `words` are accepted if `flag` is `None`, and otherwise refused for that flag, in a text that holds `rule`.
 #[track_caller]
-fn check(words: &[&str], refusal: Option<(&str, &str)>) {
+pub(super) fn check(words: &[&str], refusal: Option<(&str, &str)>) {
     match (load(words), refusal) {
         (Ok(_), None) => {}
         (Err(Error::Invalid(violations)), Some((flag, rule))) => {
@@ -156,7 +156,7 @@ fn an_address_is_written_as_it_is_read() {
     }
 }
 
-fn file(text: &str) -> (tempfile::TempDir, String) {
+pub(super) fn file(text: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keyward.toml");
     std::fs::write(&path, text).unwrap();

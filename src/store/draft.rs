@@ -4,6 +4,7 @@
 use super::chain;
 use super::entity::{api_key, audit_event, ledger_change, ledger_head, replay, tenant, tenant_user};
 use super::failure::sort;
+use super::mail::MailMark;
 use super::open::Store;
 use super::rows::{self, READER};
 use crate::domain::change::{Change, Event, Root};
@@ -65,6 +66,7 @@ pub struct Draft {
     pub(super) transaction: DatabaseTransaction,
     head: ledger_head::Model,
     now: Time,
+    pub(super) mail: MailMark,
 }
 
 impl Store {
@@ -81,7 +83,7 @@ impl Store {
             .await
             .map_err(sort)?
             .ok_or_else(|| Error::internal("the ledger has no head"))?;
-        Ok(Draft { transaction, head, now: self.clock.now() })
+        Ok(Draft { transaction, head, now: self.clock.now(), mail: self.mail_mark() })
     }
 }
 
@@ -294,6 +296,7 @@ impl Draft {
             .map_err(sort)?;
         head.update(&self.transaction).await.map_err(sort)?;
         self.transaction.commit().await.map_err(sort)?;
+        self.mail.committed();
         Ok(revision)
     }
 

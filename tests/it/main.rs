@@ -28,6 +28,7 @@ mod harness;
 mod history;
 mod jwt;
 mod keys;
+mod mail;
 mod people;
 mod road;
 mod serve;
