@@ -5,7 +5,9 @@
 pub mod events;
 pub mod keys;
 pub mod page;
+pub mod passwords;
 pub mod root;
+pub mod sign_ins;
 pub mod tenants;
 pub mod users;
 
@@ -34,6 +36,10 @@ pub struct Desk {
     pub ledger: Ledger,
     /// The time.
     pub clock: Clock,
+    /// Where passwords are hashed.
+    pub passwords: passwords::Passwords,
+    /// How often somebody may try to sign in.
+    pub sign_ins: Arc<sign_ins::SignIns>,
 }
 
 /// One call: where it came from, and under which id it is traced.

@@ -1,6 +1,7 @@
 //! THE RULES: plain values and pure decisions. No async, no I/O, no clock and no randomness is taken here, only given.
 //! Everyone may call it; it calls nobody but small pure crates.
 
+pub mod bucket;
 pub mod change;
 pub mod clock;
 pub mod credential;
@@ -11,6 +12,7 @@ pub mod grant;
 pub mod key;
 pub mod name;
 pub mod network;
+pub mod password;
 pub mod permission;
 pub mod policy;
 pub mod referrer;

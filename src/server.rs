@@ -9,6 +9,8 @@ use crate::check::Index;
 use crate::clock::Clock;
 use crate::config::{Address, CheckAuth, Config, DatabaseUrl, ServeArgs};
 use crate::desk::Desk;
+use crate::desk::passwords::Passwords;
+use crate::desk::sign_ins::SignIns;
 use crate::domain::credential::Credential;
 use crate::error::{Error, Result};
 use crate::grpc::health::Health;
@@ -120,7 +122,9 @@ impl Server {
         let ledger = follow(store.clone(), Arc::clone(&index), &clock).await?;
         telemetry.show(gauges(&index));
 
-        let desk = Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock };
+        let passwords = Passwords::start()?;
+        let sign_ins = Arc::new(SignIns::new(clock.clone(), passwords.worker_count()));
+        let desk = Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock, passwords, sign_ins };
         let api = Api::new(desk, &store.page_token_key().await?);
         let health = Health::default();
         let (stop, stopped) = watch::channel(false);

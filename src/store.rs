@@ -11,12 +11,14 @@ mod failure;
 mod log;
 mod migration;
 mod open;
+mod passwords;
 mod read;
 mod rows;
 
 pub use draft::{Draft, Entry, Replay, RowDirectory};
 pub use log::{Batch, Head, Snapshot};
 pub use open::Store;
+pub use passwords::StoredPassword;
 pub use read::{KeyQuery, Page};
 
 #[cfg(test)]

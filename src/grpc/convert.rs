@@ -11,7 +11,7 @@ pub(super) use keys::{
     KEY_FILTER, key_out, key_patch, key_type_out, master_rotation, new_key, revocation_reason, rotation,
 };
 pub(super) use people::{
-    TENANT_FILTER, USER_FILTER, created_user, new_tenant, tenant_out, tenant_patch, user_out, user_patch,
+    TENANT_FILTER, USER_FILTER, created_user, new_password, new_tenant, tenant_out, tenant_patch, user_out, user_patch,
 };
 
 use crate::domain::clock::Time;

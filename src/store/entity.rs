@@ -11,3 +11,4 @@ pub(in crate::store) mod replay;
 pub(in crate::store) mod root_secret;
 pub(in crate::store) mod tenant;
 pub(in crate::store) mod tenant_user;
+pub(in crate::store) mod user_password;
