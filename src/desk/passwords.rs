@@ -104,7 +104,8 @@ fn argon2() -> Result<Argon2<'static>> {
 }
 
 fn hashed(password: &[u8]) -> Result<PasswordHash> {
-    let hash: phc::PasswordHash = argon2()?.hash_password(password).map_err(|error| Error::internal(error.to_string()))?;
+    let hash: phc::PasswordHash =
+        argon2()?.hash_password(password).map_err(|error| Error::internal(error.to_string()))?;
     Ok(PasswordHash::of_row(hash.to_string()))
 }
 
@@ -136,7 +137,8 @@ mod tests {
         assert!(!passwords.verify(password("correct  horse"), Some(kept.clone())).await.unwrap());
         assert!(!passwords.verify(password("correct horse"), None).await.unwrap());
         assert_ne!(passwords.hash(password("correct horse")).await.unwrap(), kept, "each has a salt of its own");
-        let broken = passwords.verify(password("correct horse"), Some(PasswordHash::of_row("nonsense".to_owned()))).await;
+        let broken =
+            passwords.verify(password("correct horse"), Some(PasswordHash::of_row("nonsense".to_owned()))).await;
         assert!(matches!(broken, Err(Error::Internal(_))));
     }
 
@@ -145,7 +147,9 @@ mod tests {
         let params = Params::new(64, 1, 1, None).unwrap();
         let old = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password(b"correct horse").unwrap();
         let passwords = Passwords::with_workers(1).unwrap();
-        assert!(passwords.verify(password("correct horse"), Some(PasswordHash::of_row(old.to_string()))).await.unwrap());
+        assert!(
+            passwords.verify(password("correct horse"), Some(PasswordHash::of_row(old.to_string()))).await.unwrap()
+        );
     }
 
     #[tokio::test]
@@ -179,10 +183,12 @@ mod tests {
         });
         tokio::task::yield_now().await;
         let waiting: Vec<_> = (0..WAITING_PER_WORKER)
-            .map(|_| tokio::spawn({
-                let passwords = passwords.clone();
-                async move { passwords.work(|| Ok(())).await }
-            }))
+            .map(|_| {
+                tokio::spawn({
+                    let passwords = passwords.clone();
+                    async move { passwords.work(|| Ok(())).await }
+                })
+            })
             .collect();
         while passwords.places.available_permits() > 0 {
             tokio::task::yield_now().await;

@@ -77,10 +77,8 @@ impl SignIns {
     /// Full limits, in keeping with a pool of so many workers.
     pub fn new(clock: Clock, worker_count: usize) -> Self {
         let workers = u32::try_from(worker_count).unwrap_or(1).max(1);
-        let in_all = Rate {
-            burst: IN_ALL_BURST,
-            every: Duration::from_secs(1) / IN_ALL_PER_WORKER.saturating_mul(workers),
-        };
+        let in_all =
+            Rate { burst: IN_ALL_BURST, every: Duration::from_secs(1) / IN_ALL_PER_WORKER.saturating_mul(workers) };
         let counts = Counts {
             by_source: Buckets::new(PER_SOURCE, CAPACITY),
             by_account: Buckets::new(PER_ACCOUNT, CAPACITY),

@@ -12,10 +12,6 @@ pub(in crate::store) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m0001_ledger::Migration),
-            Box::new(m0002_keys::Migration),
-            Box::new(m0006_passwords::Migration),
-        ]
+        vec![Box::new(m0001_ledger::Migration), Box::new(m0002_keys::Migration), Box::new(m0006_passwords::Migration)]
     }
 }

@@ -61,12 +61,8 @@ impl Store {
         if let Some(tenant) = tenant {
             select = select.filter(tenant_user::Column::TenantId.eq(tenant.as_str()));
         }
-        let found = select
-            .order_by_asc(tenant_user::Column::TenantId)
-            .limit(2)
-            .all(&self.reader)
-            .await
-            .map_err(sort)?;
+        let found =
+            select.order_by_asc(tenant_user::Column::TenantId).limit(2).all(&self.reader).await.map_err(sort)?;
         let only = if found.len() == 1 { found.into_iter().next() } else { None };
         let place = only.as_ref().map_or(("", ""), |row| (&row.tenant_id, &row.id));
         let password = password(&self.reader, place.0, place.1).await?;

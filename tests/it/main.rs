@@ -27,6 +27,7 @@ mod events;
 mod harness;
 mod history;
 mod keys;
+mod passwords;
 mod people;
 mod road;
 mod serve;

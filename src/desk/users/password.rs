@@ -54,8 +54,7 @@ pub async fn set(desk: Desk, caller: Caller, call: Call, name: UserName, new: Ne
     edit.draft.set_password(&before.tenant, &before.id, &hash).await?;
     let mut user = User { update_time: edit.now(), ..before };
     let changes = vec![Change::User(user.clone())];
-    user.revision =
-        edit.commit("user.set_password", Some(&user.tenant), user.name(), changes, json!({}), None).await?;
+    user.revision = edit.commit("user.set_password", Some(&user.tenant), user.name(), changes, json!({}), None).await?;
     Ok(Changed { revision: user.revision, thing: user })
 }
 
