@@ -1,12 +1,15 @@
 //! THE RULES: plain values and pure decisions. No async, no I/O, no clock and no randomness is taken here, only given.
 //! Everyone may call it; it calls nobody but small pure crates.
 
+pub mod actor;
+pub mod application;
 pub mod bucket;
 pub mod change;
 pub mod clock;
 pub mod credential;
 pub mod decision;
 pub mod etag;
+pub mod facts;
 pub mod filter;
 pub mod grant;
 pub mod key;
@@ -15,6 +18,8 @@ pub mod network;
 pub mod password;
 pub mod permission;
 pub mod policy;
+pub mod reason;
 pub mod referrer;
 pub mod tenant;
+pub mod token;
 pub mod user;

@@ -13,13 +13,16 @@ mod migration;
 mod open;
 mod passwords;
 mod read;
+mod readmit;
 mod rows;
+mod write;
 
-pub use draft::{Draft, Entry, Replay, RowDirectory};
+pub use draft::{Draft, Entry, Replay};
 pub use log::{Batch, Head, Snapshot};
 pub use open::Store;
 pub use passwords::StoredPassword;
 pub use read::{KeyQuery, Page};
+pub use readmit::RowDirectory;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use super::page::Part;
 use super::tenants::standing_key;
 use super::{Call, Changed, Desk, Edit, UserName, check_etag, new_uid};
 use crate::check::Caller;
+use crate::domain::actor::Holdings;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::Credential;
@@ -14,7 +15,7 @@ use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::key::{Key, KeyType};
 use crate::domain::name::{Collection, Owner, Path, TenantId, UserId};
 use crate::domain::password::{Password, PasswordHash};
-use crate::domain::policy::{Demand, Holdings, whose_user};
+use crate::domain::policy::{Demand, whose_user};
 use crate::domain::tenant::Standing;
 use crate::domain::user::{Role, User};
 use crate::error::{Error, Result};
@@ -78,6 +79,7 @@ pub(super) fn user_of(tenant: &TenantId, new: NewUser, now: Time) -> User {
         family_name: new.family_name,
         role: new.role,
         is_suspended: false,
+        sessions_end_revision: 0,
         create_time: now,
         update_time: now,
         delete_time: None,
@@ -233,7 +235,7 @@ pub async fn update(
     commit(edit, "user.update", before, after).await
 }
 
-/// Refuses every credential of a user until it is activated.
+/// Refuses every credential of a user until it is activated, and ends its sessions for good.
 pub async fn suspend(desk: Desk, caller: Caller, call: Call, name: UserName, etag: String) -> Result<Changed<User>> {
     let edit = desk.edit(&caller, call).await?;
     let before = edit.user(&name, "suspend", &etag).await?;
@@ -241,7 +243,9 @@ pub async fn suspend(desk: Desk, caller: Caller, call: Call, name: UserName, eta
     if !before.is_suspended {
         refuse_last_owner(&edit, &before, "be suspended").await?;
     }
-    let after = User { is_suspended: true, ..before.clone() };
+    // Its keys come back with it, its sessions do not.
+    let sessions_end_revision = if before.is_suspended { before.sessions_end_revision } else { edit.draft.revision() };
+    let after = User { is_suspended: true, sessions_end_revision, ..before.clone() };
     commit(edit, "user.suspend", before, after).await
 }
 

@@ -36,6 +36,30 @@ async fn password(db: &impl ConnectionTrait, tenant: &str, user: &str) -> Result
     Ok(row.map(StoredPassword::from))
 }
 
+async fn sign_in_candidate(
+    db: &impl ConnectionTrait,
+    canonical_email: &str,
+    tenant: Option<&str>,
+) -> Result<Option<(User, Option<StoredPassword>)>> {
+    let live = Query::select()
+        .column(tenant::Column::Id)
+        .from(tenant::Entity)
+        .and_where(tenant::Column::DeleteTime.is_null())
+        .to_owned();
+    let mut select = tenant_user::Entity::find()
+        .filter(tenant_user::Column::EmailKey.eq(canonical_email.as_bytes().to_vec()))
+        .filter(tenant_user::Column::DeleteTime.is_null())
+        .filter(tenant_user::Column::TenantId.in_subquery(live));
+    if let Some(tenant) = tenant {
+        select = select.filter(tenant_user::Column::TenantId.eq(tenant));
+    }
+    let found = select.order_by_asc(tenant_user::Column::TenantId).limit(2).all(db).await.map_err(sort)?;
+    let only = if found.len() == 1 { found.into_iter().next() } else { None };
+    let place = only.as_ref().map_or(("", ""), |row| (&row.tenant_id, &row.id));
+    let password = password(db, place.0, place.1).await?;
+    only.map(|row| Ok((rows::user(row)?, password))).transpose()
+}
+
 impl Store {
     /// The password of a user, if it has one.
     pub async fn password(&self, tenant: &TenantId, user: &UserId) -> Result<Option<StoredPassword>> {
@@ -47,26 +71,9 @@ impl Store {
     pub async fn sign_in_candidate(
         &self,
         canonical_email: &str,
-        tenant: Option<&TenantId>,
+        tenant: Option<&str>,
     ) -> Result<Option<(User, Option<StoredPassword>)>> {
-        let live = Query::select()
-            .column(tenant::Column::Id)
-            .from(tenant::Entity)
-            .and_where(tenant::Column::DeleteTime.is_null())
-            .to_owned();
-        let mut select = tenant_user::Entity::find()
-            .filter(tenant_user::Column::EmailKey.eq(canonical_email.as_bytes().to_vec()))
-            .filter(tenant_user::Column::DeleteTime.is_null())
-            .filter(tenant_user::Column::TenantId.in_subquery(live));
-        if let Some(tenant) = tenant {
-            select = select.filter(tenant_user::Column::TenantId.eq(tenant.as_str()));
-        }
-        let found =
-            select.order_by_asc(tenant_user::Column::TenantId).limit(2).all(&self.reader).await.map_err(sort)?;
-        let only = if found.len() == 1 { found.into_iter().next() } else { None };
-        let place = only.as_ref().map_or(("", ""), |row| (&row.tenant_id, &row.id));
-        let password = password(&self.reader, place.0, place.1).await?;
-        only.map(|row| Ok((rows::user(row)?, password))).transpose()
+        sign_in_candidate(&self.reader, canonical_email, tenant).await
     }
 }
 
@@ -74,6 +81,15 @@ impl Draft {
     /// The password of a user, if it has one.
     pub async fn password(&self, tenant: &TenantId, user: &UserId) -> Result<Option<StoredPassword>> {
         password(self.transaction(), tenant.as_str(), user.as_str()).await
+    }
+
+    /// The same as of the store, read under the lock.
+    pub async fn sign_in_candidate(
+        &self,
+        canonical_email: &str,
+        tenant: Option<&str>,
+    ) -> Result<Option<(User, Option<StoredPassword>)>> {
+        sign_in_candidate(self.transaction(), canonical_email, tenant).await
     }
 
     /// Gives a user this password, from this mutation's revision on.

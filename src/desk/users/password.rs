@@ -3,9 +3,9 @@
 use super::refuse_deleted;
 use crate::check::Caller;
 use crate::desk::{Call, Changed, Desk, UserName, check_etag};
+use crate::domain::actor::Holdings;
 use crate::domain::change::Change;
 use crate::domain::password::Password;
-use crate::domain::policy::Holdings;
 use crate::domain::user::User;
 use crate::error::{Error, Result};
 use crate::store::RowDirectory;
@@ -34,8 +34,12 @@ pub async fn set(desk: Desk, caller: Caller, call: Call, name: UserName, new: Ne
     password.refuse_email(&user.email, "password")?;
     refuse_deleted(&user)?;
     check_etag(&etag, user.uid, user.revision, &user.name())?;
+    // Whoever finds a session left open does not get the account with it.
+    let actor = caller.actor();
+    let is_own_session = actor.session_id().is_some() && actor.user() == Some(&user.id);
     let proven = match current {
         Some(current) => Some(prove(&desk, &user, current, &call.source_ip).await?),
+        None if is_own_session => return Err(wrong()),
         None => None,
     };
     let hash = desk.passwords.hash(password).await?;
@@ -52,7 +56,7 @@ pub async fn set(desk: Desk, caller: Caller, call: Call, name: UserName, new: Ne
         }
     }
     edit.draft.set_password(&before.tenant, &before.id, &hash).await?;
-    let mut user = User { update_time: edit.now(), ..before };
+    let mut user = User { update_time: edit.now(), sessions_end_revision: edit.draft.revision(), ..before };
     let changes = vec![Change::User(user.clone())];
     user.revision = edit.commit("user.set_password", Some(&user.tenant), user.name(), changes, json!({}), None).await?;
     Ok(Changed { revision: user.revision, thing: user })
