@@ -108,6 +108,11 @@ impl Index {
         }
     }
 
+    /// Whether the credential of that digest is good, whatever it may do; not, if that cannot be told.
+    pub fn is_in_force(&self, digest: &Digest, now: Time) -> bool {
+        self.decide(&Shown::Digest(*digest), &Query::default(), now).is_ok_and(|answer| answer.decision.is_allowed())
+    }
+
     /// Admits the holder of `credential` as a caller, or says why not.
     pub fn admit(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Caller> {
         let query = Query { permissions: &[], tenant: None, ..*query };

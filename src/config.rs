@@ -172,7 +172,9 @@ impl DatabaseUrl {
     /// The folder of a SQLite file; for other engines, where the server was started.
     pub fn folder(&self) -> &Path {
         let path = self.0.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
-        path.and_then(|path| Path::new(path).parent()).filter(|folder| folder != &Path::new("")).unwrap_or(Path::new("."))
+        path.and_then(|path| Path::new(path).parent())
+            .filter(|folder| folder != &Path::new(""))
+            .unwrap_or(Path::new("."))
     }
 }
 
@@ -249,8 +251,11 @@ impl Config {
 
     fn checked(args: ServeArgs, file: ServeArgs) -> Result<Self> {
         let mut broken = Vec::new();
-        let database_url =
-            args.database_url.clone().or(file.database_url.clone()).unwrap_or_else(|| DEFAULT_DATABASE_URL.to_owned().into());
+        let database_url = args
+            .database_url
+            .clone()
+            .or(file.database_url.clone())
+            .unwrap_or_else(|| DEFAULT_DATABASE_URL.to_owned().into());
         if !SCHEMES.contains(&database_url.scheme()) {
             broken.push(Violation::new("--database-url", "must begin with sqlite:, postgres: or mysql:"));
         }

@@ -5,8 +5,11 @@
 pub mod events;
 pub mod keys;
 pub mod page;
+pub mod passwords;
 pub mod possession;
 pub mod root;
+pub mod sessions;
+pub mod sign_ins;
 pub mod signing;
 pub mod tenants;
 pub mod tokens;
@@ -41,6 +44,10 @@ pub struct Desk {
     pub clock: Clock,
     /// What signs JWTs.
     pub keyring: Keyring,
+    /// Where passwords are hashed.
+    pub passwords: passwords::Passwords,
+    /// How often somebody may try to sign in.
+    pub sign_ins: Arc<sign_ins::SignIns>,
 }
 
 /// One call: where it came from, and under which id it is traced.

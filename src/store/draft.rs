@@ -88,6 +88,10 @@ impl Store {
 }
 
 impl Draft {
+    pub(super) fn transaction(&self) -> &DatabaseTransaction {
+        &self.transaction
+    }
+
     /// The time of this mutation: that at which it got the head.
     pub fn now(&self) -> Time {
         self.now

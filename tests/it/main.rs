@@ -29,6 +29,7 @@ mod history;
 mod jwt;
 mod keys;
 mod mail;
+mod passwords;
 mod people;
 mod road;
 mod serve;
