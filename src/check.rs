@@ -79,7 +79,7 @@ impl Index {
     /// Decides about `credential`, from one consistent view.
     pub fn check(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
         match self.recognise(credential) {
-            Ok(digest) => self.decide(&digest, query, now),
+            Ok((digest, unknown)) => self.decide(&digest, unknown, query, now),
             Err(reason) => {
                 let revision = self.applied();
                 if !self.is_serving() {
@@ -112,8 +112,8 @@ impl Index {
         }
     }
 
-    /// The digest to look up; or, before anything is hashed, why there is no need to.
-    fn recognise(&self, credential: &str) -> Result<Digest, Reason> {
+    /// The digest to look up, and what to say if it leads nowhere; or, before anything is hashed, why there is no need to.
+    fn recognise(&self, credential: &str) -> Result<(Digest, Reason), Reason> {
         if credential.is_empty() {
             return Err(Reason::Missing);
         }
@@ -121,18 +121,35 @@ impl Index {
             return Err(Reason::Malformed);
         }
         match parse(credential) {
-            Shape::Broken { prefix } if self.is_known_prefix(prefix) => Err(Reason::Malformed),
-            Shape::Ours { .. } | Shape::Broken { .. } | Shape::Foreign => Ok(Digest::of(credential.as_bytes())),
+            // Where credentials of any form were imported, it may be one of them.
+            Shape::Broken { prefix } if self.is_known_prefix(prefix) => {
+                if self.has_foreign() {
+                    Ok((Digest::of(credential.as_bytes()), Reason::Malformed))
+                } else {
+                    Err(Reason::Malformed)
+                }
+            }
+            Shape::Ours { .. } | Shape::Broken { .. } | Shape::Foreign => {
+                Ok((Digest::of(credential.as_bytes()), Reason::NotFound))
+            }
         }
     }
 
-    fn decide(&self, digest: &Digest, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
-        let answer = self.view(digest, |entry, revision| match entry {
-            None => Answer { decision: Decision::denied(Reason::NotFound), principal: None, revision },
-            Some(entry) => {
-                let decision = evaluate(entry.found(digest), query, now, &self.directory());
-                let principal = decision.is_recognised().then(|| entry.principal());
-                Answer { decision, principal, revision }
+    fn decide(
+        &self,
+        digest: &Digest,
+        unknown: Reason,
+        query: &Query<'_>,
+        now: Time,
+    ) -> Result<Answer, CannotDecide> {
+        let answer = self.view(digest, |entry, revision| {
+            let decided = entry.map(|entry| (evaluate(entry.found(digest), query, now, &self.directory()), entry));
+            match decided {
+                Some((decision, entry)) if decision.is_recognised() => {
+                    Answer { decision, principal: Some(entry.principal()), revision }
+                }
+                // Another tenant's is told from an unknown one by nothing.
+                Some(_) | None => Answer { decision: Decision::denied(unknown), principal: None, revision },
             }
         })?;
         if answer.decision.is_allowed()

@@ -96,6 +96,8 @@ impl UserCell {
 struct KeyEntry {
     facts: Facts,
     secrets: Box<[(Digest, Option<Retirement>)]>,
+    /// How many of them are not of our form.
+    foreign_count: i64,
     owner: Option<Arc<UserCell>>,
     tenant: Arc<TenantCell>,
     /// The minute in which it was last used; shared by the entries that follow each other.
@@ -192,11 +194,23 @@ pub struct Index {
     prefixes: RwLock<HashSet<Box<str>>>,
     root: Mutex<Vec<Digest>>,
     credential_count: AtomicI64,
+    /// How many of them were imported and are not of our form.
+    foreign_count: AtomicI64,
     uses: Uses,
 }
 
 fn shards<K, V>() -> Box<[Shard<K, V>]> {
     (0..SHARDS).map(|_| RwLock::new(HashMap::new())).collect()
+}
+
+fn credential_shard_of(digest: &Digest) -> usize {
+    let [first, second, ..] = *digest.as_bytes();
+    (usize::from(first) | usize::from(second) << 8) % SHARDS
+}
+
+fn key_shard_of((tenant, key): &(TenantId, KeyId)) -> usize {
+    let bytes = key.as_str().bytes().chain(tenant.as_str().bytes());
+    bytes.fold(5381_usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(byte)) % SHARDS
 }
 
 impl Default for Index {
@@ -212,6 +226,7 @@ impl Default for Index {
             prefixes: RwLock::new(HashSet::from_iter(["kw".into()])),
             root: Mutex::default(),
             credential_count: AtomicI64::new(0),
+            foreign_count: AtomicI64::new(0),
             uses: Uses::default(),
         }
     }
@@ -244,6 +259,11 @@ impl Index {
     /// How many credentials it knows, current and retired.
     pub fn credential_count(&self) -> i64 {
         self.credential_count.load(Ordering::Relaxed)
+    }
+
+    /// Whether it knows a credential that was imported and is not of our form: then any text may be one.
+    pub(super) fn has_foreign(&self) -> bool {
+        self.foreign_count.load(Ordering::Acquire) > 0
     }
 
     /// Whether credentials with this prefix are ours.
@@ -309,18 +329,11 @@ impl Index {
     }
 
     fn credential_shard(&self, digest: &Digest) -> Option<&Shard<Digest, Entry>> {
-        let [first, second, ..] = *digest.as_bytes();
-        self.credentials.get((usize::from(first) | usize::from(second) << 8) % SHARDS)
+        self.credentials.get(credential_shard_of(digest))
     }
 
     fn key_shard(&self, place: &(TenantId, KeyId)) -> Option<&KeyShard> {
-        let hash = place
-            .1
-            .as_str()
-            .bytes()
-            .chain(place.0.as_str().bytes())
-            .fold(5381_usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(byte));
-        self.keys.get(hash % SHARDS)
+        self.keys.get(key_shard_of(place))
     }
 
     /// Applies the changes of one revision. Only the follower calls it, one revision after the other; it cannot fail.
@@ -330,6 +343,7 @@ impl Index {
         for change in last_of_each(changes) {
             prepared.push(self.prepare(change));
         }
+        self.make_room(&prepared);
         // INVARIANT (one view): from here until the number is even again, nothing allocates and nothing waits but for
         // a reader to leave a shard.
         let sequence = self.sequence.load(Ordering::Relaxed);
@@ -392,6 +406,7 @@ impl Index {
         let entry = Arc::new(KeyEntry {
             facts: Facts::from(key),
             secrets,
+            foreign_count: key.secrets.iter().filter(|secret| secret.id.is_none()).map(|_| 1).sum(),
             owner,
             tenant: self.tenant_cell(&key.tenant, None),
             last_use: old.as_ref().map_or_else(Arc::default, |old| Arc::clone(&old.last_use)),
@@ -401,6 +416,33 @@ impl Index {
         }
         let replaced = Vec::with_capacity(entry.secrets.len().saturating_add(1));
         Prepared::Key { place: Some(place), entry, gone, replaced }
+    }
+
+    /// Makes room for many new keys at once: each was prepared as if it were the only one in its shards.
+    fn make_room(&self, prepared: &[Prepared]) {
+        if prepared.len() < 2 {
+            return;
+        }
+        let mut credentials: HashMap<usize, usize> = HashMap::new();
+        let mut keys: HashMap<usize, usize> = HashMap::new();
+        for change in prepared {
+            if let Prepared::Key { place: Some(place), entry, .. } = change {
+                *keys.entry(key_shard_of(place)).or_default() += 1;
+                for (digest, _) in &entry.secrets {
+                    *credentials.entry(credential_shard_of(digest)).or_default() += 1;
+                }
+            }
+        }
+        for (shard, count) in credentials {
+            if let Some(shard) = self.credentials.get(shard) {
+                shard.write().reserve(count);
+            }
+        }
+        for (shard, count) in keys {
+            if let Some(shard) = self.keys.get(shard) {
+                shard.write().reserve(count);
+            }
+        }
     }
 
     fn reserve(&self, digest: &Digest) {
@@ -453,6 +495,8 @@ impl Index {
                     && let Some(shard) = self.key_shard(&place)
                 {
                     let old = shard.write().insert(place, Arc::clone(entry));
+                    let before = old.as_ref().map_or(0, |old| old.foreign_count);
+                    self.foreign_count.fetch_add(entry.foreign_count.saturating_sub(before), Ordering::AcqRel);
                     replaced.extend(old.map(|old| Entry(Leads::Key(old))));
                 }
             }

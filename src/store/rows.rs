@@ -45,7 +45,7 @@ fn uid(text: &str) -> Result<uuid::Uuid, Error> {
     text.parse().map_err(Error::internal)
 }
 
-fn digest(bytes: Vec<u8>) -> Result<Digest, Error> {
+pub(super) fn digest(bytes: Vec<u8>) -> Result<Digest, Error> {
     let bytes: [u8; 32] = bytes.try_into().map_err(|_| broken("a digest of another length"))?;
     Ok(Digest::from_bytes(bytes))
 }
@@ -54,8 +54,16 @@ fn tenant_id(text: &str) -> Result<TenantId, Error> {
     TenantId::find(text).ok_or_else(|| broken("a tenant's id"))
 }
 
-fn credential_id(text: &str) -> Result<CredentialId, Error> {
-    CredentialId::find(text).ok_or_else(|| broken("a credential's id"))
+/// The id of a credential; empty in the row of one that was imported and has none.
+fn credential_id(text: &str) -> Result<Option<CredentialId>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    CredentialId::find(text).map(Some).ok_or_else(|| broken("a credential's id"))
+}
+
+fn credential_id_column(secret: &Secret) -> String {
+    secret.id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default()
 }
 
 fn retirement(time: Option<i64>, is_over: bool) -> Option<Retirement> {
@@ -317,7 +325,7 @@ pub(super) fn secret_rows(key: &Key) -> impl Iterator<Item = api_key_secret::Act
         tenant_id: Set(key.tenant.as_str().to_owned()),
         key_id: Set(key.id.as_str().to_owned()),
         ordinal: Set(secret.revision),
-        credential_id: Set(secret.id.as_str().to_owned()),
+        credential_id: Set(credential_id_column(secret)),
         hint: Set(secret.hint.clone()),
         create_time: Set(secret.create_time.micros()),
         retire_time: Set(micros(secret.retirement.map(|retirement| retirement.time))),
@@ -329,7 +337,7 @@ pub(super) fn root_secret_row(secret: &Secret, revision: i64) -> root_secret::Ac
     root_secret::ActiveModel {
         digest: Set(secret.digest.as_bytes().to_vec()),
         ordinal: Set(secret.revision),
-        credential_id: Set(secret.id.as_str().to_owned()),
+        credential_id: Set(credential_id_column(secret)),
         hint: Set(secret.hint.clone()),
         create_time: Set(secret.create_time.micros()),
         retire_time: Set(micros(secret.retirement.map(|retirement| retirement.time))),
