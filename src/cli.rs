@@ -4,7 +4,7 @@
 //! what programs read is the proto3 JSON mapping of the responses (`-o json`). Answers and secrets go to standard
 //! output, remarks and errors to standard error. Called by `main` only.
 //!
-//! Absent, because the server has not got them yet: applications, tokens, sessions, replicas, passwords, imports, usage.
+//! Absent, because the server has not got them yet: applications, tokens, sessions, replicas, passwords, usage.
 
 mod check;
 mod connect;

@@ -6,6 +6,9 @@
 //! odd. Each shard of a map has a lock of its own, held for
 //! one look-up or one insertion.
 
+mod shards;
+
+use self::shards::{SHARDS, credential_shard_of, key_shard_of};
 use super::CannotDecide;
 use super::uses::Uses;
 use crate::domain::change::{Change, Root};
@@ -21,9 +24,6 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering, fence};
-
-/// Enough that growing one shard of ten million entries takes about a millisecond.
-const SHARDS: usize = 1024;
 
 /// After how many tries in vain a reader lets others run.
 const TRIES_BEFORE_YIELD: u32 = 16;
@@ -201,16 +201,6 @@ pub struct Index {
 
 fn shards<K, V>() -> Box<[Shard<K, V>]> {
     (0..SHARDS).map(|_| RwLock::new(HashMap::new())).collect()
-}
-
-fn credential_shard_of(digest: &Digest) -> usize {
-    let [first, second, ..] = *digest.as_bytes();
-    (usize::from(first) | usize::from(second) << 8) % SHARDS
-}
-
-fn key_shard_of((tenant, key): &(TenantId, KeyId)) -> usize {
-    let bytes = key.as_str().bytes().chain(tenant.as_str().bytes());
-    bytes.fold(5381_usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(byte)) % SHARDS
 }
 
 impl Default for Index {
@@ -416,33 +406,6 @@ impl Index {
         }
         let replaced = Vec::with_capacity(entry.secrets.len().saturating_add(1));
         Prepared::Key { place: Some(place), entry, gone, replaced }
-    }
-
-    /// Makes room for many new keys at once: each was prepared as if it were the only one in its shards.
-    fn make_room(&self, prepared: &[Prepared]) {
-        if prepared.len() < 2 {
-            return;
-        }
-        let mut credentials: HashMap<usize, usize> = HashMap::new();
-        let mut keys: HashMap<usize, usize> = HashMap::new();
-        for change in prepared {
-            if let Prepared::Key { place: Some(place), entry, .. } = change {
-                *keys.entry(key_shard_of(place)).or_default() += 1;
-                for (digest, _) in &entry.secrets {
-                    *credentials.entry(credential_shard_of(digest)).or_default() += 1;
-                }
-            }
-        }
-        for (shard, count) in credentials {
-            if let Some(shard) = self.credentials.get(shard) {
-                shard.write().reserve(count);
-            }
-        }
-        for (shard, count) in keys {
-            if let Some(shard) = self.keys.get(shard) {
-                shard.write().reserve(count);
-            }
-        }
     }
 
     fn reserve(&self, digest: &Digest) {
