@@ -5,12 +5,13 @@
 mod index;
 mod uses;
 
+use crate::domain::actor::Actor;
 use crate::domain::clock::Time;
 use crate::domain::credential::{Digest, MAX_CREDENTIAL_BYTES, Shape, parse};
 use crate::domain::decision::{Decision, Query, Reason, evaluate};
-use crate::domain::policy::Actor;
+use crate::domain::token::Proof;
 use crate::error::{Error, Result};
-pub use index::{Entry, Index, Principal};
+pub use index::{Index, Principal};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -39,11 +40,12 @@ pub struct Answer {
 #[derive(Clone)]
 pub struct Caller {
     actor: Actor,
-    proof: Digest,
+    proof: Proof,
     credential_id: String,
     secret_key: Zeroizing<String>,
     source_ip: String,
     referrer: String,
+    audience: Vec<String>,
 }
 
 impl fmt::Debug for Caller {
@@ -59,8 +61,8 @@ impl Caller {
         &self.actor
     }
 
-    /// The digest that was found: what is read again under the head lock.
-    pub fn proof(&self) -> &Digest {
+    /// What was shown, to be read again under the head lock.
+    pub fn proof(&self) -> &Proof {
         &self.proof
     }
 
@@ -71,13 +73,30 @@ impl Caller {
 
     /// The question this caller was admitted by, to be asked again.
     pub fn query(&self) -> Query<'_> {
-        Query { secret_key: &self.secret_key, source_ip: &self.source_ip, referrer: &self.referrer, ..Query::default() }
+        Query {
+            secret_key: &self.secret_key,
+            source_ip: &self.source_ip,
+            referrer: &self.referrer,
+            audience: &self.audience,
+            ..Query::default()
+        }
     }
 }
 
 impl Index {
-    /// Decides about `credential`, from one consistent view.
+    /// Decides about `credential`, from one consistent view, and notes its use if that is allowed.
     pub fn check(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
+        let answer = self.ask(credential, query, now)?;
+        if answer.decision.is_allowed()
+            && let Some(principal) = &answer.principal
+        {
+            self.note_use(principal, now);
+        }
+        Ok(answer)
+    }
+
+    /// Decides about `credential` without that being a use of it.
+    pub fn ask(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
         match self.recognise(credential) {
             Ok((digest, unknown)) => self.decide(&digest, unknown, query, now),
             Err(reason) => {
@@ -96,7 +115,7 @@ impl Index {
         match (answer.principal, answer.decision.is_allowed()) {
             (Some(principal), true) => Ok(Caller {
                 actor: principal.actor(),
-                proof: Digest::of(credential.as_bytes()),
+                proof: Proof::Credential(Digest::of(credential.as_bytes())),
                 credential_id: match parse(credential) {
                     Shape::Ours { id, .. } => id.to_owned(),
                     Shape::Broken { .. } | Shape::Foreign => String::new(),
@@ -104,6 +123,7 @@ impl Index {
                 secret_key: Zeroizing::new(query.secret_key.to_owned()),
                 source_ip: query.source_ip.to_owned(),
                 referrer: query.referrer.to_owned(),
+                audience: query.audience.to_vec(),
             }),
             _ => {
                 let names: Vec<&str> = answer.decision.reasons().iter().map(Reason::as_str).collect();
@@ -135,29 +155,18 @@ impl Index {
         }
     }
 
-    fn decide(
-        &self,
-        digest: &Digest,
-        unknown: Reason,
-        query: &Query<'_>,
-        now: Time,
-    ) -> Result<Answer, CannotDecide> {
-        let answer = self.view(digest, |entry, revision| {
-            let decided = entry.map(|entry| (evaluate(entry.found(digest), query, now, &self.directory()), entry));
+    fn decide(&self, digest: &Digest, unknown: Reason, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
+        self.view(|revision| {
+            let reached = self.credential(digest).and_then(|entry| entry.reach(digest, self));
+            let decided = reached.map(|reached| (evaluate(reached.found(), query, now, &self.directory()), reached));
             match decided {
-                Some((decision, entry)) if decision.is_recognised() => {
-                    Answer { decision, principal: Some(entry.principal()), revision }
+                Some((decision, reached)) if decision.is_recognised() => {
+                    Answer { decision, principal: Some(Principal(reached)), revision }
                 }
                 // Another tenant's is told from an unknown one by nothing.
                 Some(_) | None => Answer { decision: Decision::denied(unknown), principal: None, revision },
             }
-        })?;
-        if answer.decision.is_allowed()
-            && let Some(principal) = &answer.principal
-        {
-            self.note_use(principal, now);
-        }
-        Ok(answer)
+        })
     }
 }
 

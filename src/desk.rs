@@ -6,17 +6,20 @@ pub mod events;
 pub mod import;
 pub mod keys;
 pub mod page;
+pub mod possession;
 pub mod root;
 pub mod tenants;
+pub mod tokens;
 pub mod users;
 
 use crate::check::{Caller, Index};
 use crate::clock::Clock;
+use crate::domain::actor::{Actor, Holdings};
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::key::Key;
-use crate::domain::name::{Collection, KeyId, TenantId, UserId};
-use crate::domain::policy::{Actor, Demand, Holdings, Whose, whose_user};
+use crate::domain::name::{ApplicationId, Collection, KeyId, TenantId, UserId};
+use crate::domain::policy::{Demand, Whose, whose_user};
 use crate::domain::tenant::{Standing, Tenant};
 use crate::domain::user::{Role, User};
 use crate::error::{Error, Result};
@@ -62,6 +65,21 @@ pub struct UserName {
     pub tenant: TenantId,
     /// The user.
     pub id: UserId,
+}
+
+/// The name of an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplicationName {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The application.
+    pub id: ApplicationId,
+}
+
+impl std::fmt::Display for ApplicationName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::domain::name::application_name(&self.tenant, &self.id))
+    }
 }
 
 impl std::fmt::Display for KeyName {
@@ -175,10 +193,7 @@ impl Edit<'_> {
 
     /// The user behind a key, under the lock.
     pub(crate) async fn whose_key(&self, key: &Key) -> Result<Option<Whose>> {
-        match key.owner.as_ref().and_then(|owner| owner.user()) {
-            Some(user) => Ok(self.draft.user(&key.tenant, user).await?.as_ref().map(whose_user)),
-            None => Ok(None),
-        }
+        Ok(self.draft.owner_user(&key.tenant, key.owner.as_ref()).await?.as_ref().map(whose_user))
     }
 
     /// The user of that name, if the caller may do `action` to it and it is as `etag` says.

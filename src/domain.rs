@@ -1,11 +1,14 @@
 //! THE RULES: plain values and pure decisions. No async, no I/O, no clock and no randomness is taken here, only given.
 //! Everyone may call it; it calls nobody but small pure crates.
 
+pub mod actor;
+pub mod application;
 pub mod change;
 pub mod clock;
 pub mod credential;
 pub mod decision;
 pub mod etag;
+pub mod facts;
 pub mod filter;
 pub mod grant;
 pub mod key;
@@ -13,6 +16,8 @@ pub mod name;
 pub mod network;
 pub mod permission;
 pub mod policy;
+pub mod reason;
 pub mod referrer;
 pub mod tenant;
+pub mod token;
 pub mod user;

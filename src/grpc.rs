@@ -15,6 +15,7 @@ pub mod rpcs;
 mod status;
 mod tenants;
 mod throttle;
+mod tokens;
 mod unbuilt;
 mod users;
 
@@ -22,6 +23,7 @@ pub use check::{CheckApi, Door};
 pub use events::EventApi;
 pub use keys::KeyApi;
 pub use tenants::TenantApi;
+pub use tokens::TokenApi;
 pub use unbuilt::Unbuilt;
 pub use users::UserApi;
 
@@ -39,8 +41,8 @@ pub struct Api {
 
 impl Api {
     /// Everything a handler needs.
-    pub fn new(desk: Desk, page_token_key: &[u8]) -> Self {
-        let gate = Gate { index: Arc::clone(&desk.index), clock: desk.clock.clone() };
+    pub fn new(desk: Desk, page_token_key: &[u8], audience: &[String]) -> Self {
+        let gate = Gate { index: Arc::clone(&desk.index), clock: desk.clock.clone(), audience: audience.into() };
         Self { gate, desk, page_token_key: page_token_key.into() }
     }
 }

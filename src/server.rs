@@ -13,7 +13,7 @@ use crate::domain::credential::Credential;
 use crate::error::{Error, Result};
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
-use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, Unbuilt, UserApi};
+use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::application_service_server::ApplicationServiceServer;
@@ -46,6 +46,9 @@ const MAX_DRAIN: Duration = Duration::from_millis(8500);
 
 /// How often health is brought in step with the index.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often the rows of old tokens and sessions are deleted.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// How often it is written down when keys were last used.
 const USES_INTERVAL: Duration = Duration::from_secs(60);
@@ -120,8 +123,8 @@ impl Server {
         let ledger = follow(store.clone(), Arc::clone(&index), &clock).await?;
         telemetry.show(gauges(&index));
 
-        let desk = Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock };
-        let api = Api::new(desk, &store.page_token_key().await?);
+        let desk = Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock: clock.clone() };
+        let api = Api::new(desk, &store.page_token_key().await?, &config.audience);
         let health = Health::default();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -146,6 +149,7 @@ impl Server {
         let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
         let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
         tasks.spawn(note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
+        tasks.spawn(sweep(store.clone(), clock.clone(), stopped.clone()));
         health.set_serving(true);
         tasks.spawn(tell_health(health.clone(), Arc::clone(&index), stopped));
         tracing::info!(data = %data_addr, admin = %admin_addr, ops = %ops_addr, revision = index.applied(), "serving");
@@ -287,7 +291,7 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
         .add_service(TenantServiceServer::new(TenantApi(api.clone())).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(UserApi(api.clone())).max_decoding_message_size(limit))
         .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
-        .add_service(TokenServiceServer::new(Unbuilt).max_decoding_message_size(limit))
+        .add_service(TokenServiceServer::new(TokenApi(api.clone())).max_decoding_message_size(limit))
         .add_service(ApplicationServiceServer::new(Unbuilt).max_decoding_message_size(limit))
         .add_service(AdminServiceServer::new(Unbuilt).max_decoding_message_size(limit))
         .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(limit)))
@@ -302,6 +306,16 @@ async fn note_uses(store: Store, index: Arc<Index>, mut stopped: watch::Receiver
         }
         flush_uses(&store, &index).await;
     }
+}
+
+/// Deletes, now and then, the rows of tokens and sessions that nobody knows any more.
+async fn sweep(store: Store, clock: Clock, mut stopped: watch::Receiver<bool>) -> Result<()> {
+    while timeout(SWEEP_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_err() {
+        if let Err(error) = store.sweep(clock.now()).await {
+            tracing::warn!("old tokens and sessions could not be swept away: {error}");
+        }
+    }
+    Ok(())
 }
 
 /// Keeps what health says in step with whether the index may answer.

@@ -13,12 +13,15 @@ mod log;
 mod migration;
 mod open;
 mod read;
+mod readmit;
 mod rows;
+mod write;
 
-pub use draft::{Draft, Entry, Replay, RowDirectory};
+pub use draft::{Draft, Entry, Replay};
 pub use log::{Batch, Head, Snapshot};
 pub use open::Store;
 pub use read::{KeyQuery, Page};
+pub use readmit::RowDirectory;
 
 #[cfg(test)]
 mod tests;

@@ -2,28 +2,34 @@
 //!
 //! Readers and the one writer agree by a sequence number: the writer makes it odd while it overwrites entries and moves
 //! `applied`, and a reader that met an odd number, or finds it changed when it has finished, starts again. So every
-//! answer rests on one revision of everything: key, owner and tenant. Whatever allocates is done before the number is
-//! odd. Each shard of a map has a lock of its own, held for
-//! one look-up or one insertion.
+//! answer rests on one revision of everything: token, key, application, owner and tenant. Whatever allocates is done
+//! before the number is odd. Each shard of a map has a lock of its own, held for one look-up or one insertion.
 
-mod shards;
+mod entry;
+mod prepare;
 
-use self::shards::{SHARDS, credential_shard_of, key_shard_of};
 use super::CannotDecide;
 use super::uses::Uses;
-use crate::domain::change::{Change, Root};
+use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
-use crate::domain::decision::{Facts, Found, OwnerState};
-use crate::domain::key::{Key, Retirement};
+use crate::domain::decision::Held;
+use crate::domain::facts::Holder;
 use crate::domain::name::{Collection, KeyId, Owner, TenantId, UserId};
-use crate::domain::policy::{Actor, Directory, Whose};
-use crate::domain::tenant::{Standing, Tenant};
-use crate::domain::user::{Role, User};
+use crate::domain::policy::{Directory, Whose};
+pub use entry::Principal;
+pub(super) use entry::{Entry, Place, Reached};
+use entry::{TenantCell, UserCell};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
+use prepare::Prepared;
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
+
+/// Enough that growing one shard of ten million entries takes about a millisecond.
+const SHARDS: usize = 1024;
 
 /// After how many tries in vain a reader lets others run.
 const TRIES_BEFORE_YIELD: u32 = 16;
@@ -32,154 +38,7 @@ const TRIES_BEFORE_YIELD: u32 = 16;
 /// changes must not hold its thread for ever.
 const MAX_LOOKS: u32 = 1000;
 
-/// What is known of a tenant; its standing is overwritten in place.
-#[derive(Debug)]
-struct TenantCell {
-    standing: AtomicU8,
-}
-
-/// What is known of a user; its standing and role are overwritten in place.
-#[derive(Debug)]
-struct UserCell {
-    standing: AtomicU8,
-    role: AtomicU8,
-}
-
-fn standing_of(byte: u8) -> Standing {
-    match byte {
-        1 => Standing::Active,
-        2 => Standing::Suspended,
-        _ => Standing::Deleted,
-    }
-}
-
-fn standing_byte(standing: Standing) -> u8 {
-    match standing {
-        Standing::Deleted => 0,
-        Standing::Active => 1,
-        Standing::Suspended => 2,
-    }
-}
-
-fn role_of(byte: u8) -> Role {
-    match byte {
-        1 => Role::Admin,
-        2 => Role::Owner,
-        _ => Role::Member,
-    }
-}
-
-fn role_byte(role: Role) -> u8 {
-    match role {
-        Role::Member => 0,
-        Role::Admin => 1,
-        Role::Owner => 2,
-    }
-}
-
-impl UserCell {
-    fn state(&self) -> OwnerState {
-        OwnerState {
-            standing: standing_of(self.standing.load(Ordering::Relaxed)),
-            role: role_of(self.role.load(Ordering::Relaxed)),
-        }
-    }
-
-    fn set(&self, user: &User) {
-        self.standing.store(standing_byte(user.standing()), Ordering::Relaxed);
-        self.role.store(role_byte(user.role), Ordering::Relaxed);
-    }
-}
-
-/// What is known of a key: the facts, where its owner and tenant stand, and when each of its secrets retires.
-#[derive(Debug)]
-struct KeyEntry {
-    facts: Facts,
-    secrets: Box<[(Digest, Option<Retirement>)]>,
-    /// How many of them are not of our form.
-    foreign_count: i64,
-    owner: Option<Arc<UserCell>>,
-    tenant: Arc<TenantCell>,
-    /// The minute in which it was last used; shared by the entries that follow each other.
-    last_use: Arc<AtomicI64>,
-}
-
-/// What a digest leads to.
-#[derive(Clone, Debug)]
-pub struct Entry(Leads);
-
-#[derive(Clone, Debug)]
-enum Leads {
-    Root { retirement: Option<Retirement> },
-    Key(Arc<KeyEntry>),
-}
-
-impl Entry {
-    /// What the decision is about.
-    pub(super) fn found(&self, digest: &Digest) -> Found<'_> {
-        match &self.0 {
-            Leads::Root { retirement } => Found::Root { retirement: *retirement },
-            Leads::Key(entry) => Found::Key {
-                facts: &entry.facts,
-                retirement: entry.retirement(digest),
-                owner: entry.owner.as_ref().map(|owner| owner.state()),
-                tenant: standing_of(entry.tenant.standing.load(Ordering::Relaxed)),
-            },
-        }
-    }
-
-    /// Whom it is about.
-    pub(super) fn principal(&self) -> Principal {
-        match &self.0 {
-            Leads::Root { .. } => Principal(Holder::Root),
-            Leads::Key(entry) => Principal(Holder::Key {
-                owner: entry.owner.as_ref().map(|owner| owner.state()),
-                entry: Arc::clone(entry),
-            }),
-        }
-    }
-}
-
-impl KeyEntry {
-    fn retirement(&self, digest: &Digest) -> Option<Retirement> {
-        match self.secrets.iter().find(|(own, _)| own.matches(digest)) {
-            Some((_, retirement)) => *retirement,
-            // Not one of its secrets any more: as good as retired for ever.
-            None => Some(Retirement { time: Time::MIN, is_over: true }),
-        }
-    }
-}
-
-/// Whom a decision is about.
-#[derive(Clone, Debug)]
-pub struct Principal(Holder);
-
-#[derive(Clone, Debug)]
-enum Holder {
-    Root,
-    Key { entry: Arc<KeyEntry>, owner: Option<OwnerState> },
-}
-
-impl Principal {
-    /// The key's facts; root has none.
-    pub fn facts(&self) -> Option<&Facts> {
-        match &self.0 {
-            Holder::Root => None,
-            Holder::Key { entry, .. } => Some(&entry.facts),
-        }
-    }
-
-    /// The caller it makes, with what it may do.
-    pub(super) fn actor(&self) -> Actor {
-        match &self.0 {
-            Holder::Root => Actor::root(),
-            Holder::Key { entry, owner } => Actor::key(entry.facts.clone(), *owner),
-        }
-    }
-}
-
-type Shard<K, V> = RwLock<HashMap<K, V>>;
-type KeyShard = Shard<(TenantId, KeyId), Arc<KeyEntry>>;
+type Shard<K> = RwLock<HashMap<K, Entry>>;
 
 /// Everything Check knows.
 #[derive(Debug)]
@@ -187,20 +46,28 @@ pub struct Index {
     sequence: AtomicU64,
     applied: AtomicI64,
     is_serving: AtomicBool,
-    credentials: Box<[Shard<Digest, Entry>]>,
-    keys: Box<[KeyShard]>,
+    credentials: Box<[Shard<Digest>]>,
+    things: Box<[Shard<Place>]>,
+    hasher: RandomState,
     users: RwLock<HashMap<(TenantId, UserId), Arc<UserCell>>>,
     tenants: RwLock<HashMap<TenantId, Arc<TenantCell>>>,
     prefixes: RwLock<HashSet<Box<str>>>,
     root: Mutex<Vec<Digest>>,
+    /// Tokens and sessions by the time from which on nobody knows them any more.
+    ending: Mutex<BTreeSet<(Time, Place)>>,
     credential_count: AtomicI64,
     /// How many of them were imported and are not of our form.
     foreign_count: AtomicI64,
     uses: Uses,
 }
 
-fn shards<K, V>() -> Box<[Shard<K, V>]> {
+fn shards<K>() -> Box<[Shard<K>]> {
     (0..SHARDS).map(|_| RwLock::new(HashMap::new())).collect()
+}
+
+fn credential_number(digest: &Digest) -> usize {
+    let [first, second, ..] = *digest.as_bytes();
+    (usize::from(first) | usize::from(second) << 8) % SHARDS
 }
 
 impl Default for Index {
@@ -210,24 +77,18 @@ impl Default for Index {
             applied: AtomicI64::new(0),
             is_serving: AtomicBool::new(false),
             credentials: shards(),
-            keys: shards(),
+            things: shards(),
+            hasher: RandomState::new(),
             users: RwLock::default(),
             tenants: RwLock::default(),
             prefixes: RwLock::new(HashSet::from_iter(["kw".into()])),
             root: Mutex::default(),
+            ending: Mutex::default(),
             credential_count: AtomicI64::new(0),
             foreign_count: AtomicI64::new(0),
             uses: Uses::default(),
         }
     }
-}
-
-/// One change, with everything built that applying it needs.
-enum Prepared {
-    Root { entries: Vec<(Digest, Entry)>, gone: Vec<Digest> },
-    Tenant { cell: Arc<TenantCell>, standing: u8 },
-    User { cell: Arc<UserCell>, user: User },
-    Key { place: Option<(TenantId, KeyId)>, entry: Arc<KeyEntry>, gone: Vec<Digest>, replaced: Vec<Entry> },
 }
 
 impl Index {
@@ -268,8 +129,12 @@ impl Index {
 
     /// Whether there is, or was, a key of that id.
     pub fn has_key(&self, tenant: &TenantId, id: &KeyId) -> bool {
-        let place = (tenant.clone(), id.clone());
-        self.key_shard(&place).is_some_and(|shard| shard.read().contains_key(&place))
+        self.has_thing(tenant, Collection::Keys, id.as_str())
+    }
+
+    /// Whether there is, or was, a key, application, token or session of that id.
+    pub fn has_thing(&self, tenant: &TenantId, collection: Collection, id: &str) -> bool {
+        self.thing(&Place::new(tenant, collection, id)).is_some()
     }
 
     /// Whose things are.
@@ -277,10 +142,13 @@ impl Index {
         IndexDirectory(self)
     }
 
-    /// Notes that a key was accepted.
+    /// Notes that a key itself was accepted.
     pub(super) fn note_use(&self, principal: &Principal, now: Time) {
-        if let Holder::Key { entry, .. } = &principal.0 {
-            self.uses.note(&entry.last_use, now, || (entry.facts.tenant.clone(), entry.facts.id.clone()));
+        let Reached::Held(whole) = &principal.0 else { return };
+        if let Some(holder) = whole.shown()
+            && let Holder::Key { id, .. } = &holder.facts.holder
+        {
+            self.uses.note(&holder.last_use, now, || (holder.facts.tenant.clone(), id.clone()));
         }
     }
 
@@ -289,17 +157,15 @@ impl Index {
         self.uses.take()
     }
 
-    /// Looks at the entry of `digest` in one consistent view. `look` may run several times and must be pure.
-    pub(super) fn view<T>(&self, digest: &Digest, look: impl Fn(Option<&Entry>, i64) -> T) -> Result<T, CannotDecide> {
+    /// Looks into the index in one consistent view. `look` is given the revision; it may run several times and must be
+    /// pure.
+    pub(super) fn view<T>(&self, look: impl Fn(i64) -> T) -> Result<T, CannotDecide> {
         let (mut tries, mut looks) = (0_u32, 0_u32);
         loop {
             let before = self.sequence.load(Ordering::Acquire);
             if before.is_multiple_of(2) {
                 let is_serving = self.is_serving.load(Ordering::Relaxed);
-                let revision = self.applied.load(Ordering::Relaxed);
-                // Cloned, so that nobody waits for this reader to have decided.
-                let entry = self.credential_shard(digest).and_then(|shard| shard.read().get(digest).cloned());
-                let answer = look(entry.as_ref(), revision);
+                let answer = look(self.applied.load(Ordering::Relaxed));
                 fence(Ordering::Acquire);
                 if self.sequence.load(Ordering::Relaxed) == before {
                     return if is_serving { Ok(answer) } else { Err(CannotDecide) };
@@ -318,12 +184,26 @@ impl Index {
         }
     }
 
-    fn credential_shard(&self, digest: &Digest) -> Option<&Shard<Digest, Entry>> {
-        self.credentials.get(credential_shard_of(digest))
+    /// What a digest leads to. Cloned, so that nobody waits for this reader to have decided.
+    pub(super) fn credential(&self, digest: &Digest) -> Option<Entry> {
+        self.credential_shard(digest)?.read().get(digest).cloned()
     }
 
-    fn key_shard(&self, place: &(TenantId, KeyId)) -> Option<&KeyShard> {
-        self.keys.get(key_shard_of(place))
+    /// What is known of the thing at `place`.
+    pub(super) fn thing(&self, place: &Place) -> Option<Entry> {
+        self.thing_shard(place)?.read().get(place).cloned()
+    }
+
+    fn credential_shard(&self, digest: &Digest) -> Option<&Shard<Digest>> {
+        self.credentials.get(credential_number(digest))
+    }
+
+    fn thing_shard(&self, place: &Place) -> Option<&Shard<Place>> {
+        self.things.get(self.thing_number(place))
+    }
+
+    fn thing_number(&self, place: &Place) -> usize {
+        usize::try_from(self.hasher.hash_one(place) % SHARDS as u64).unwrap_or_default()
     }
 
     /// Applies the changes of one revision. Only the follower calls it, one revision after the other; it cannot fail.
@@ -348,88 +228,25 @@ impl Index {
         drop(prepared);
     }
 
-    /// Builds what a change puts in, and makes room for it. No wildcard: a new kind of change stops the build here.
-    fn prepare(&self, change: Change) -> Prepared {
-        match change {
-            Change::Root(root) => self.prepare_root(root),
-            Change::Tenant(tenant) => Prepared::Tenant {
-                cell: self.tenant_cell(&tenant.id, Some(&tenant)),
-                standing: standing_byte(tenant.standing()),
-            },
-            Change::User(user) => Prepared::User { cell: self.user_cell(&user.tenant, &user.id), user },
-            Change::Key(key) => self.prepare_key(&key),
+    /// Forgets the tokens and sessions that have been expired for so long that nothing tells them from ones that never
+    /// were. Only the follower calls it. No view needs it to be at once: each denies them all alike.
+    pub fn sweep(&self, now: Time) {
+        loop {
+            let place = {
+                let mut ending = self.ending.lock();
+                match ending.first() {
+                    Some((time, _)) if *time <= now => ending.pop_first().map(|(_, place)| place),
+                    Some(_) | None => None,
+                }
+            };
+            let Some(place) = place else { return };
+            let thing = self.thing_shard(&place).and_then(|shard| shard.write().remove(&place));
+            match thing {
+                Some(Entry::Token(token)) => token.digest.iter().for_each(|digest| self.remove(digest)),
+                Some(Entry::Holder(holder)) => holder.secrets.iter().for_each(|secret| self.remove(&secret.digest)),
+                Some(Entry::Root { .. }) | None => {}
+            }
         }
-    }
-
-    fn prepare_root(&self, root: Root) -> Prepared {
-        let entries: Vec<(Digest, Entry)> = root
-            .secrets
-            .iter()
-            .map(|secret| (secret.digest, Entry(Leads::Root { retirement: secret.retirement })))
-            .collect();
-        let mut known = self.root.lock();
-        let gone = known.iter().filter(|old| !entries.iter().any(|(digest, _)| digest == *old)).copied().collect();
-        *known = entries.iter().map(|(digest, _)| *digest).collect();
-        for (digest, _) in &entries {
-            self.reserve(digest);
-        }
-        Prepared::Root { entries, gone }
-    }
-
-    fn prepare_key(&self, key: &Key) -> Prepared {
-        let place = (key.tenant.clone(), key.id.clone());
-        let old = self.key_shard(&place).and_then(|shard| shard.read().get(&place).cloned());
-        let owner = match &key.owner {
-            Some(Owner::User(user)) => Some(self.user_cell(&key.tenant, user)),
-            Some(Owner::Application(_)) | None => None,
-        };
-        let secrets: Box<[_]> = key.secrets.iter().map(|secret| (secret.digest, secret.retirement)).collect();
-        let gone = old
-            .iter()
-            .flat_map(|old| old.secrets.iter())
-            .map(|(digest, _)| *digest)
-            .filter(|digest| !secrets.iter().any(|(kept, _)| kept == digest))
-            .collect();
-        for (digest, _) in &secrets {
-            self.reserve(digest);
-        }
-        let entry = Arc::new(KeyEntry {
-            facts: Facts::from(key),
-            secrets,
-            foreign_count: key.secrets.iter().filter(|secret| secret.id.is_none()).map(|_| 1).sum(),
-            owner,
-            tenant: self.tenant_cell(&key.tenant, None),
-            last_use: old.as_ref().map_or_else(Arc::default, |old| Arc::clone(&old.last_use)),
-        });
-        if let Some(shard) = self.key_shard(&place) {
-            shard.write().reserve(1);
-        }
-        let replaced = Vec::with_capacity(entry.secrets.len().saturating_add(1));
-        Prepared::Key { place: Some(place), entry, gone, replaced }
-    }
-
-    fn reserve(&self, digest: &Digest) {
-        if let Some(shard) = self.credential_shard(digest) {
-            shard.write().reserve(1);
-        }
-    }
-
-    /// The cell of a tenant; one that was not known stands as deleted until the change that made it is in.
-    fn tenant_cell(&self, id: &TenantId, tenant: Option<&Tenant>) -> Arc<TenantCell> {
-        if let Some(tenant) = tenant {
-            self.prefixes.write().insert(tenant.credential_prefix.as_str().into());
-        }
-        let mut tenants = self.tenants.write();
-        let new = || Arc::new(TenantCell { standing: AtomicU8::new(standing_byte(Standing::Deleted)) });
-        Arc::clone(tenants.entry(id.clone()).or_insert_with(new))
-    }
-
-    /// The cell of a user; one that was not known stands as deleted until the change that made it is in.
-    fn user_cell(&self, tenant: &TenantId, user: &UserId) -> Arc<UserCell> {
-        let mut users = self.users.write();
-        let new =
-            || Arc::new(UserCell { standing: AtomicU8::new(standing_byte(Standing::Deleted)), role: AtomicU8::new(0) });
-        Arc::clone(users.entry((tenant.clone(), user.clone())).or_insert_with(new))
     }
 
     fn put(&self, change: &mut Prepared) {
@@ -446,21 +263,20 @@ impl Index {
             }
             Prepared::Tenant { cell, standing } => cell.standing.store(*standing, Ordering::Relaxed),
             Prepared::User { cell, user } => cell.set(user),
-            Prepared::Key { place, entry, gone, replaced } => {
-                let leads = Entry(Leads::Key(Arc::clone(entry)));
-                for (digest, _) in &entry.secrets {
-                    replaced.extend(self.insert(digest, &leads));
+            Prepared::Thing { place, entry, digests, gone, replaced } => {
+                for digest in digests.iter() {
+                    replaced.extend(self.insert(digest, entry));
                 }
                 for digest in gone.iter() {
                     self.remove(digest);
                 }
                 if let Some(place) = place.take()
-                    && let Some(shard) = self.key_shard(&place)
+                    && let Some(shard) = self.thing_shard(&place)
                 {
-                    let old = shard.write().insert(place, Arc::clone(entry));
-                    let before = old.as_ref().map_or(0, |old| old.foreign_count);
-                    self.foreign_count.fetch_add(entry.foreign_count.saturating_sub(before), Ordering::AcqRel);
-                    replaced.extend(old.map(|old| Entry(Leads::Key(old))));
+                    let old = shard.write().insert(place, entry.clone());
+                    let before = old.as_ref().map_or(0, Entry::foreign_count);
+                    self.foreign_count.fetch_add(entry.foreign_count().saturating_sub(before), Ordering::AcqRel);
+                    replaced.extend(old);
                 }
             }
         }
@@ -498,20 +314,42 @@ fn last_of_each(changes: Vec<Change>) -> Vec<Change> {
 #[derive(Clone, Copy, Debug)]
 pub struct IndexDirectory<'a>(&'a Index);
 
+impl IndexDirectory<'_> {
+    /// Whose what was shown is.
+    pub fn whose_held(&self, held: &Held<'_>) -> Option<Whose> {
+        let tenant = &held.facts.tenant;
+        match held.facts.owner.as_ref()? {
+            Owner::User(user) => self.whose(tenant, Collection::Users, user.as_str()),
+            Owner::Application(id) => self.whose(tenant, Collection::Applications, id.as_str()),
+        }
+    }
+
+    /// The user behind a thing: its owner, or the owner of the application or key that it belongs to.
+    fn user(&self, tenant: &TenantId, collection: Collection, id: &str) -> Option<UserId> {
+        let index = self.0;
+        match index.thing(&Place::new(tenant, collection, id))? {
+            Entry::Root { .. } => None,
+            Entry::Token(token) => {
+                let parent = &token.parent;
+                // A token's parent is no token.
+                (parent.collection != collection).then(|| self.user(tenant, parent.collection, &parent.id))?
+            }
+            Entry::Holder(holder) => match (&holder.application, &holder.facts.owner) {
+                (Some(application), _) => self.user(tenant, application.collection, &application.id),
+                (None, owner) => owner.as_ref()?.user().cloned(),
+            },
+        }
+    }
+}
+
 impl Directory for IndexDirectory<'_> {
     fn whose(&self, tenant: &TenantId, collection: Collection, id: &str) -> Option<Whose> {
         let user = match collection {
             Collection::Users => UserId::find(id)?,
-            Collection::Keys => {
-                let place = (tenant.clone(), KeyId::find(id)?);
-                let shard = self.0.key_shard(&place)?.read();
-                shard.get(&place)?.facts.owner.as_ref()?.user()?.clone()
+            Collection::Keys | Collection::Applications | Collection::Tokens | Collection::Sessions => {
+                self.user(tenant, collection, id)?
             }
-            Collection::Tenants
-            | Collection::Applications
-            | Collection::Tokens
-            | Collection::Sessions
-            | Collection::Events => return None,
+            Collection::Tenants | Collection::Events => return None,
         };
         let place = (tenant.clone(), user);
         let role = self.0.users.read().get(&place)?.state().role;

@@ -74,9 +74,7 @@ impl Format {
     /// Prints counts: `imported 3, refused 1`, or an object.
     pub(super) fn counts(self, counts: &[(&'static str, u64)]) -> Result<(), Failure> {
         let text = match self {
-            Self::Table => {
-                counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
-            }
+            Self::Table => counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", "),
             Self::Json => json(&counts.iter().copied().collect::<std::collections::BTreeMap<_, _>>())?,
         };
         print(&text)

@@ -1,5 +1,7 @@
 //! Commands on keys.
 
+mod new;
+
 use super::page::Part;
 use super::{Call, Changed, Desk, Edit, KeyName};
 use crate::check::Caller;
@@ -8,18 +10,16 @@ use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, CredentialId, Digest, mint_secret_key};
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::grant::Grant;
-use crate::domain::key::{
-    Key, KeyState, KeyType, MAX_SECRETS, RETENTION, Retirement, Revocation, RevocationReason, Secret,
-};
+use crate::domain::key::{Key, KeyState, KeyType, MAX_SECRETS, RETENTION, Revocation, RevocationReason, Secret};
 use crate::domain::name::{Collection, KeyId, Owner, TenantId};
 use crate::domain::network::IpRanges;
 use crate::domain::policy::Demand;
 use crate::domain::referrer::Referrers;
 use crate::domain::tenant::Standing;
 use crate::error::{Error, Result};
-use crate::store::{Entry, KeyQuery, Page, Replay};
+use crate::store::{KeyQuery, Page, Replay};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Where a key is made or keys are listed: a tenant, or one owner in it.
@@ -56,38 +56,6 @@ pub struct NewKey {
     pub expire_time: Option<Time>,
     /// How to recognise the same request.
     pub replay: Option<Replay>,
-}
-
-impl NewKey {
-    /// The regular key that this becomes; without an expiry of its own it gets the caller's.
-    pub(super) fn into_key(self, owner: Owner, secret: Secret, edit: &Edit<'_>) -> Key {
-        let now = edit.now();
-        let uid = super::new_uid(now);
-        Key {
-            tenant: self.parent.tenant,
-            id: self.id.unwrap_or_else(|| KeyId::of_uid(uid)),
-            uid,
-            kind: KeyType::Regular,
-            owner: Some(owner),
-            display_name: self.display_name,
-            description: self.description,
-            grants: self.grants,
-            allowed_ips: self.allowed_ips,
-            allowed_referrers: self.allowed_referrers,
-            labels: self.labels,
-            not_before_time: self.not_before_time,
-            expire_time: self.expire_time.or_else(|| edit.actor.default_expire_time()),
-            is_suspended: false,
-            revocation: None,
-            delete_time: None,
-            secrets: vec![secret],
-            secret_key: None,
-            public_credential: None,
-            create_time: now,
-            update_time: now,
-            revision: 0,
-        }
-    }
 }
 
 /// What `UpdateKey` asks for: `None` leaves a field as it is.
@@ -148,11 +116,11 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Resu
     Ok(Issued { key: Key { revision, ..key }, credential: Some(credential), revision })
 }
 
-/// Whose a new key is: the one the parent names; for a tenant the caller's user, and for root the tenant's owner.
+/// Whose a new key is: the one the parent names; for a tenant the caller's own, and for root the tenant's owner.
 pub(super) async fn owner_of_new(edit: &Edit<'_>, parent: &KeyParent) -> Result<Owner> {
-    let owner = match (&parent.owner, edit.actor.user()) {
+    let owner = match (&parent.owner, edit.actor.owner()) {
         (Some(owner), _) => owner.clone(),
-        (None, Some(user)) => Owner::User(user.clone()),
+        (None, Some(own)) => own,
         (None, None) => {
             let owner = edit.draft.tenant_owner(&parent.tenant).await?;
             let owner = owner.ok_or_else(|| Error::precondition(parent.tenant.name(), "has no owner left"))?;
@@ -208,7 +176,7 @@ pub async fn list(
     if let Some(owner) = &parent.owner {
         let known = match owner {
             Owner::User(user) => desk.store.user(&parent.tenant, user).await?.is_some(),
-            Owner::Application(_) => false,
+            Owner::Application(application) => desk.store.application(&parent.tenant, application).await?.is_some(),
         };
         if !known {
             return Err(Error::not_found(owner.name(&parent.tenant)));
@@ -454,6 +422,8 @@ pub async fn generate_secret_key(
     let before = describe(&key);
     let secret_key = mint_secret_key(&mut rand::rng());
     key.secret_key = Some(secret_key.digest());
+    // Tokens made without the new one do not outlive it.
+    key.tokens_end_revision = edit.draft.revision();
     let detail = json!({ "before": before, "after": describe(&key) });
     Ok((edit.commit_key("key.generate_secret_key", key, detail).await?, secret_key))
 }
@@ -526,6 +496,8 @@ pub async fn delete(desk: Desk, caller: Caller, call: Call, name: KeyName, etag:
     }
     let before = describe(&key);
     key.delete_time = Some(edit.now());
+    // Undeleting brings back the key, not its tokens.
+    key.tokens_end_revision = edit.draft.revision();
     let detail = json!({ "before": before, "after": describe(&key) });
     edit.commit_key("key.delete", key, detail).await
 }
@@ -557,104 +529,6 @@ pub async fn lookup(desk: &Desk, credential: &str) -> Result<Option<(Key, Option
         |secret: &Secret| secret.retirement.is_some_and(|retirement| retirement.time.after(RETENTION) <= now);
     let is_known = |key: &Key| key.secrets.iter().any(|secret| secret.digest == digest && !is_forgotten(secret));
     Ok(found.filter(|(key, _)| !key.is_forgotten(now) && is_known(key)))
-}
-
-/// Ends credentials by possession: whoever has the text may end it. Answers with the revision of the last mutation, or
-/// with that at which nothing was left to do.
-pub async fn revoke_credentials(
-    desk: Desk,
-    call: Call,
-    credentials: Vec<Digest>,
-    reason: RevocationReason,
-) -> Result<i64> {
-    // Looked up first, without the lock: if none is ours, nothing is written.
-    let mut by_tenant: BTreeMap<TenantId, BTreeSet<Digest>> = BTreeMap::new();
-    for digest in credentials {
-        if let Some((key, _)) = desk.store.key_of_digest(&digest).await?
-            && is_endable(&key, &digest, desk.clock.now())
-        {
-            by_tenant.entry(key.tenant).or_default().insert(digest);
-        }
-    }
-    // The head is read after the rows: what was found ended already must be in the index before this is answered.
-    let mut revision = desk.store.head_revision().await?;
-    let mut failure = None;
-    // An event for each tenant, so that every tenant's audit log has its own.
-    for (tenant, digests) in by_tenant {
-        match end_in_tenant(&desk, call.clone(), tenant, digests, reason).await {
-            Ok(ended) => revision = revision.max(ended),
-            Err(error) => failure = failure.or(Some(error)),
-        }
-    }
-    desk.ledger.applied(revision).await?;
-    failure.map_or(Ok(revision), Err)
-}
-
-async fn end_in_tenant(
-    desk: &Desk,
-    call: Call,
-    tenant: TenantId,
-    digests: BTreeSet<Digest>,
-    reason: RevocationReason,
-) -> Result<i64> {
-    let draft = desk.store.begin().await?;
-    let now = draft.now();
-    let count = digests.len();
-    let mut keys: Vec<Key> = Vec::new();
-    for digest in digests {
-        let found = draft.key_of_digest(&digest).await?.filter(|key| is_endable(key, &digest, now));
-        let Some(found) = found else { continue };
-        let place = keys.iter().position(|key| key.id == found.id).unwrap_or_else(|| {
-            keys.push(found);
-            keys.len().saturating_sub(1)
-        });
-        if let Some(key) = keys.get_mut(place) {
-            end(key, &digest, reason, now);
-            key.update_time = now;
-        }
-    }
-    if keys.is_empty() {
-        return Ok(draft.head());
-    }
-    let names: Vec<String> = keys.iter().map(Key::name).collect();
-    let entry = Entry {
-        kind: "credential.revoke",
-        subject: if names.len() == 1 { names.concat() } else { tenant.name() },
-        tenant: Some(tenant),
-        actor: "possession".to_owned(),
-        credential_id: String::new(),
-        request_id: call.request_id,
-        source_ip: call.source_ip,
-        detail: json!({ "count": count, "keys": names, "reason": reason.as_str() }),
-    };
-    let changes = keys.into_iter().map(|key| Change::Key(Box::new(key))).collect();
-    draft.commit(changes, entry, None).await
-}
-
-fn is_endable(key: &Key, digest: &Digest, now: Time) -> bool {
-    // A secret that was rotated out is dead already; whoever has it has no hold on the one in its place.
-    let is_in_use = |secret: &Secret| !secret.retirement.is_some_and(|retirement| retirement.has_come(now));
-    let is_shown = key.secrets.iter().any(|secret| secret.digest == *digest && is_in_use(secret));
-    match key.kind {
-        KeyType::DefaultPublic => false,
-        KeyType::Regular => is_shown && key.revocation.is_none() && !key.is_forgotten(now),
-        KeyType::Master => is_shown,
-    }
-}
-
-/// Ends a regular key; of a master key, only the secret that was shown.
-fn end(key: &mut Key, digest: &Digest, reason: RevocationReason, now: Time) {
-    match key.kind {
-        KeyType::DefaultPublic => {}
-        KeyType::Regular => {
-            key.revocation = key.revocation.or(Some(Revocation { time: now, reason }));
-        }
-        KeyType::Master => {
-            for secret in key.secrets.iter_mut().filter(|secret| secret.digest == *digest) {
-                secret.retirement = Some(Retirement::at(now, secret.retirement, now));
-            }
-        }
-    }
 }
 
 /// A key as events tell of it: everything but secrets and digests.

@@ -86,6 +86,7 @@ pub(super) fn standing_key(
         secrets: vec![secret],
         secret_key: None,
         public_credential,
+        tokens_end_revision: 0,
         create_time: now,
         update_time: now,
         revision: 0,
@@ -247,7 +248,7 @@ pub async fn delete(desk: Desk, caller: Caller, call: Call, id: TenantId, etag: 
 
 /// Whoever brings a tenant back brings back its owners.
 fn confer_everything(edit: &Edit<'_>) -> Result<()> {
-    let holdings = crate::domain::policy::Holdings::of_user(Role::Owner);
+    let holdings = crate::domain::actor::Holdings::of_user(Role::Owner);
     let directory = RowDirectory::default();
     edit.actor.may_confer(&holdings, &directory).map_err(|missing| Error::Forbidden { missing })
 }

@@ -73,6 +73,7 @@ pub(super) fn user_of(tenant: &TenantId, new: NewUser, now: Time) -> User {
         family_name: new.family_name,
         role: new.role,
         is_suspended: false,
+        sessions_end_revision: 0,
         create_time: now,
         update_time: now,
         delete_time: None,

@@ -3,10 +3,12 @@
 //! A change carries the whole thing rather than what was done to it, so that rows, log and index cannot disagree about
 //! what a verb means: a row is the last change of its thing, and the index is the fold of the log.
 
+use super::application::Application;
 use super::clock::Time;
 use super::key::{Key, Secret, retire};
 use super::name::TenantId;
 use super::tenant::Tenant;
+use super::token::{AccessToken, Session};
 use super::user::User;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,12 @@ pub enum Change {
     User(User),
     /// A key.
     Key(Box<Key>),
+    /// An application.
+    Application(Box<Application>),
+    /// An access token.
+    Token(Box<AccessToken>),
+    /// A session.
+    Session(Box<Session>),
 }
 
 impl Change {
@@ -50,6 +58,9 @@ impl Change {
             Self::Tenant(_) => "tenant",
             Self::User(_) => "user",
             Self::Key(_) => "key",
+            Self::Application(_) => "application",
+            Self::Token(_) => "token",
+            Self::Session(_) => "session",
         }
     }
 
@@ -60,6 +71,9 @@ impl Change {
             Self::Tenant(tenant) => tenant.id.name(),
             Self::User(user) => user.name(),
             Self::Key(key) => key.name(),
+            Self::Application(application) => application.name(),
+            Self::Token(token) => token.name(),
+            Self::Session(session) => session.name(),
         }
     }
 
@@ -70,6 +84,9 @@ impl Change {
             Self::Tenant(tenant) => tenant.revision,
             Self::User(user) => user.revision,
             Self::Key(key) => key.revision,
+            Self::Application(application) => application.revision,
+            Self::Token(token) => token.revision,
+            Self::Session(session) => session.revision,
         };
         revision == 0
     }
@@ -81,6 +98,9 @@ impl Change {
             Self::Tenant(tenant) => tenant.revision = revision,
             Self::User(user) => user.revision = revision,
             Self::Key(key) => key.revision = revision,
+            Self::Application(application) => application.revision = revision,
+            Self::Token(token) => token.revision = revision,
+            Self::Session(session) => session.revision = revision,
         }
     }
 }

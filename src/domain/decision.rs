@@ -2,15 +2,13 @@
 
 use super::clock::Time;
 use super::credential::Digest;
-use super::key::{Key, KeyType, RETENTION, Retirement};
-use super::name::{KeyId, Owner, TenantId};
-use super::network::IpRanges;
-use super::permission::Grants;
+use super::facts::{Chain, Facts, OwnerState, TokenFacts};
+use super::key::{RETENTION, Retirement};
+use super::name::TenantId;
 use super::policy::{Directory, Power};
-use super::referrer::Referrers;
+pub use super::reason::{Reason, Reasons};
 use super::tenant::Standing;
-use super::user::Role;
-use std::collections::BTreeMap;
+use super::token::TOKEN_RETENTION;
 use std::fmt;
 
 /// One thing that a caller wants to do to one thing.
@@ -35,6 +33,8 @@ pub struct Query<'a> {
     pub source_ip: &'a str,
     /// On which page it was made; empty if not said.
     pub referrer: &'a str,
+    /// For whom it is asked: a token for certain audiences must be for one of these.
+    pub audience: &'a [String],
 }
 
 impl fmt::Debug for Query<'_> {
@@ -47,69 +47,6 @@ impl fmt::Debug for Query<'_> {
     }
 }
 
-/// Everything about a key that a decision needs, compiled once when the key changes.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// The tenant it belongs to.
-    pub tenant: TenantId,
-    /// The last part of its name.
-    pub id: KeyId,
-    /// Its kind.
-    pub kind: KeyType,
-    /// Whose it is.
-    pub owner: Option<Owner>,
-    /// What it grants.
-    pub grants: Grants,
-    /// Where it may be used from.
-    pub allowed_ips: IpRanges,
-    /// On which pages it may be used.
-    pub allowed_referrers: Referrers,
-    /// Shown to whoever checks it.
-    pub labels: BTreeMap<String, String>,
-    /// From when on it is good.
-    pub not_before_time: Option<Time>,
-    /// From when on it is not.
-    pub expire_time: Option<Time>,
-    /// When it was deleted.
-    pub delete_time: Option<Time>,
-    /// Whether it is suspended.
-    pub is_suspended: bool,
-    /// Whether it is revoked.
-    pub is_revoked: bool,
-    /// The digest of the second secret.
-    pub secret_key: Option<Digest>,
-}
-
-impl From<&Key> for Facts {
-    fn from(key: &Key) -> Self {
-        Self {
-            tenant: key.tenant.clone(),
-            id: key.id.clone(),
-            kind: key.kind,
-            owner: key.owner.clone(),
-            grants: super::grant::compile(&key.grants),
-            allowed_ips: key.allowed_ips.clone(),
-            allowed_referrers: key.allowed_referrers.clone(),
-            labels: key.labels.clone(),
-            not_before_time: key.not_before_time,
-            expire_time: key.expire_time,
-            delete_time: key.delete_time,
-            is_suspended: key.is_suspended,
-            is_revoked: key.revocation.is_some(),
-            secret_key: key.secret_key,
-        }
-    }
-}
-
-/// What is known of a key's owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnerState {
-    /// Whether the owner is in use.
-    pub standing: Standing,
-    /// What the owner may do.
-    pub role: Role,
-}
-
 /// Whose credential was found.
 #[derive(Clone, Copy, Debug)]
 pub enum Found<'a> {
@@ -118,145 +55,52 @@ pub enum Found<'a> {
         /// When this one is rotated out.
         retirement: Option<Retirement>,
     },
-    /// A key's.
-    Key {
-        /// The key.
-        facts: &'a Facts,
-        /// When this secret is rotated out.
-        retirement: Option<Retirement>,
-        /// Its owner; a key whose owner is not known is refused as deleted.
-        owner: Option<OwnerState>,
-        /// Its tenant.
-        tenant: Standing,
-    },
+    /// Of a key, an application or a session, or a token made from one.
+    Held(Held<'a>),
 }
 
-/// One cause of a denial, in the order in which they are told. The numbers are the contract's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Reason {
-    /// No credential was sent.
-    Missing = 1,
-    /// It claims to be ours, and its checksum says otherwise.
-    Malformed = 2,
-    /// Nobody has it.
-    NotFound = 3,
-    /// A token not signed by us.
-    TokenSignatureInvalid = 4,
-    /// The key, its owner or its tenant is deleted.
-    Deleted = 5,
-    /// The key is revoked.
-    Revoked = 6,
-    /// A newer secret has taken its place.
-    RotatedOut = 7,
-    /// Its time is over.
-    Expired = 8,
-    /// Its time has not come.
-    NotYetValid = 9,
-    /// The key is suspended.
-    Suspended = 10,
-    /// Its tenant is suspended.
-    TenantSuspended = 11,
-    /// Its owner is suspended.
-    OwnerSuspended = 12,
-    /// Its application is not verified.
-    ApplicationNotVerified = 13,
-    /// Its application is revoked.
-    ApplicationRevoked = 14,
-    /// It has a second secret, and none was sent.
-    SecretKeyRequired = 15,
-    /// The second secret is another.
-    SecretKeyMismatch = 16,
-    /// Not from there.
-    IpNotAllowed = 17,
-    /// Not on that page.
-    ReferrerNotAllowed = 18,
-    /// A token for somebody else.
-    TokenAudienceMismatch = 19,
-    /// It does not hold what is asked.
-    NotGranted = 20,
+/// A credential with all that stands behind it: a [`Chain`] that is borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// The key, application or session.
+    pub facts: &'a Facts,
+    /// When the secret that was shown, or that the token was made from, is rotated out.
+    pub retirement: Option<Retirement>,
+    /// The access token that was shown, if one was.
+    pub token: Option<&'a TokenFacts>,
+    /// The application that owns the key; a key whose application is not known is refused as deleted.
+    pub application: Option<&'a Facts>,
+    /// The user at the end; what has an owner that is not known is refused as deleted.
+    pub owner: Option<OwnerState>,
+    /// The tenant.
+    pub tenant: Standing,
 }
 
-impl Reason {
-    /// All of them, in order.
-    pub const ALL: [Self; 20] = [
-        Self::Missing,
-        Self::Malformed,
-        Self::NotFound,
-        Self::TokenSignatureInvalid,
-        Self::Deleted,
-        Self::Revoked,
-        Self::RotatedOut,
-        Self::Expired,
-        Self::NotYetValid,
-        Self::Suspended,
-        Self::TenantSuspended,
-        Self::OwnerSuspended,
-        Self::ApplicationNotVerified,
-        Self::ApplicationRevoked,
-        Self::SecretKeyRequired,
-        Self::SecretKeyMismatch,
-        Self::IpNotAllowed,
-        Self::ReferrerNotAllowed,
-        Self::TokenAudienceMismatch,
-        Self::NotGranted,
-    ];
-
-    /// The contract's name without `REASON_`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "MISSING",
-            Self::Malformed => "MALFORMED",
-            Self::NotFound => "NOT_FOUND",
-            Self::TokenSignatureInvalid => "TOKEN_SIGNATURE_INVALID",
-            Self::Deleted => "DELETED",
-            Self::Revoked => "REVOKED",
-            Self::RotatedOut => "ROTATED_OUT",
-            Self::Expired => "EXPIRED",
-            Self::NotYetValid => "NOT_YET_VALID",
-            Self::Suspended => "SUSPENDED",
-            Self::TenantSuspended => "TENANT_SUSPENDED",
-            Self::OwnerSuspended => "OWNER_SUSPENDED",
-            Self::ApplicationNotVerified => "APPLICATION_NOT_VERIFIED",
-            Self::ApplicationRevoked => "APPLICATION_REVOKED",
-            Self::SecretKeyRequired => "SECRET_KEY_REQUIRED",
-            Self::SecretKeyMismatch => "SECRET_KEY_MISMATCH",
-            Self::IpNotAllowed => "IP_NOT_ALLOWED",
-            Self::ReferrerNotAllowed => "REFERRER_NOT_ALLOWED",
-            Self::TokenAudienceMismatch => "TOKEN_AUDIENCE_MISMATCH",
-            Self::NotGranted => "NOT_GRANTED",
+impl Chain {
+    /// The same, borrowed.
+    pub fn held(&self) -> Held<'_> {
+        Held {
+            facts: &self.facts,
+            retirement: self.retirement,
+            token: self.token.as_ref(),
+            application: self.application.as_ref(),
+            owner: self.owner,
+            tenant: self.tenant,
         }
     }
 }
 
-/// A set of reasons.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reasons(u32);
-
-impl Reasons {
-    /// Just this one.
-    pub const fn only(reason: Reason) -> Self {
-        Self(1 << reason as u8)
-    }
-
-    /// Adds `reason` if it `applies`.
-    pub fn add_if(&mut self, applies: bool, reason: Reason) {
-        self.0 |= u32::from(applies) << reason as u8;
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether `reason` is among them.
-    pub const fn contains(self, reason: Reason) -> bool {
-        self.0 & (1 << reason as u8) != 0
-    }
-
-    /// Those there are, in order.
-    pub fn iter(self) -> impl Iterator<Item = Reason> {
-        Reason::ALL.into_iter().filter(move |reason| self.contains(*reason))
+impl Held<'_> {
+    /// The same, owned.
+    pub fn to_chain(self) -> Chain {
+        Chain {
+            facts: self.facts.clone(),
+            retirement: self.retirement,
+            token: self.token.cloned(),
+            application: self.application.cloned(),
+            owner: self.owner,
+            tenant: self.tenant,
+        }
     }
 }
 
@@ -312,29 +156,21 @@ fn is_past(time: Option<Time>, now: Time) -> bool {
 /// Decides. Everything that stands against the query is told, not just the first thing.
 pub fn evaluate(found: Found<'_>, query: &Query<'_>, now: Time, directory: &impl Directory) -> Decision {
     let mut reasons = Reasons::default();
-    let (Found::Root { retirement } | Found::Key { retirement, .. }) = found;
-    let has_retired = retirement.is_some_and(|retirement| retirement.has_come(now));
-    let retire_time = retirement.map(|retirement| retirement.time);
     let (power, expire_time) = match found {
-        Found::Root { .. } => {
+        Found::Root { retirement } => {
             if query.tenant.is_some() {
                 return Decision::denied(Reason::NotFound);
             }
-            reasons.add_if(has_retired, Reason::RotatedOut);
-            (Power::Root, retire_time)
+            reasons.add_if(has_retired(retirement, now), Reason::RotatedOut);
+            (Power::root(), retirement.map(|retirement| retirement.time))
         }
-        Found::Key { facts, owner, tenant, retirement: _ } => {
-            let is_forgotten = [facts.delete_time, retire_time]
-                .into_iter()
-                .any(|time| is_past(time.map(|time| time.after(RETENTION)), now));
-            if is_forgotten || query.tenant.is_some_and(|wanted| *wanted != facts.tenant) {
+        Found::Held(held) => {
+            if held.is_forgotten(now) || query.tenant.is_some_and(|wanted| *wanted != held.facts.tenant) {
                 return Decision::denied(Reason::NotFound);
             }
-            reasons.add_if(has_retired, Reason::RotatedOut);
-            judge_key(&mut reasons, facts, owner, tenant, now);
-            judge_context(&mut reasons, facts, query);
-            let ends = [facts.expire_time, retire_time];
-            (Power::of(facts, owner), ends.into_iter().flatten().min())
+            judge_life(&mut reasons, &held, now);
+            judge_context(&mut reasons, &held, query);
+            (Power::of(&held), held.expire_time())
         }
     };
     let missing: Vec<usize> = query
@@ -348,25 +184,83 @@ pub fn evaluate(found: Found<'_>, query: &Query<'_>, now: Time, directory: &impl
     Decision { is_allowed: reasons.is_empty(), reasons, missing, expire_time }
 }
 
-/// What stands against the key itself, its owner or its tenant: denial is transitive.
-fn judge_key(reasons: &mut Reasons, facts: &Facts, owner: Option<OwnerState>, tenant: Standing, now: Time) {
-    let is_orphaned = facts.owner.is_some() && owner.is_none();
+fn has_retired(retirement: Option<Retirement>, now: Time) -> bool {
+    retirement.is_some_and(|retirement| retirement.has_come(now))
+}
+
+impl Held<'_> {
+    /// The first moment at which time alone ends it.
+    pub fn expire_time(&self) -> Option<Time> {
+        let retire_time = self.retirement.map(|retirement| retirement.time);
+        let ends = [self.facts.expire_time, retire_time, self.token.map(|token| token.expire_time)];
+        ends.into_iter().flatten().min()
+    }
+
+    /// Whether nothing tells it any more from one that never was.
+    fn is_forgotten(&self, now: Time) -> bool {
+        let retire_time = self.retirement.map(|retirement| retirement.time);
+        let session_end = self.facts.expire_time.filter(|_| self.facts.is_session());
+        let token_end = self.token.map(|token| token.expire_time).or(session_end);
+        let is_long_past = |time: Option<Time>, retention| is_past(time.map(|time| time.after(retention)), now);
+        is_long_past(self.facts.delete_time, RETENTION)
+            || is_long_past(retire_time, RETENTION)
+            || is_long_past(token_end, TOKEN_RETENTION)
+    }
+
+    /// Whether it was ended for good with what it was made from.
+    fn has_died(&self) -> bool {
+        let has_parent_ended = self.token.is_some_and(|token| {
+            let ends = [Some(self.facts), self.application];
+            ends.into_iter().flatten().any(|parent| token.based_revision < parent.tokens_end_revision)
+        });
+        let has_session_ended = self.facts.is_session()
+            && self.owner.is_some_and(|owner| self.facts.tokens_end_revision < owner.sessions_end_revision);
+        has_parent_ended || has_session_ended
+    }
+
+    /// The application behind it: itself, or the owner of the key.
+    fn behind(&self) -> Option<&Facts> {
+        if self.facts.is_application() { Some(self.facts) } else { self.application }
+    }
+
+    /// Whether somebody it needs is not there.
+    fn is_orphaned(&self) -> bool {
+        let is_owned_by_application = self.facts.owner.as_ref().is_some_and(|owner| owner.user().is_none());
+        (self.facts.owner.is_some() && self.owner.is_none()) || (is_owned_by_application && self.application.is_none())
+    }
+}
+
+/// What stands against the thing itself, its owner or its tenant: denial is transitive.
+fn judge_life(reasons: &mut Reasons, held: &Held<'_>, now: Time) {
+    let Held { facts, retirement, token, application, owner, tenant } = *held;
     let owner = owner.map(|owner| owner.standing);
+    let behind = held.behind();
     reasons.add_if(
-        facts.delete_time.is_some() || tenant == Standing::Deleted || owner == Some(Standing::Deleted) || is_orphaned,
+        facts.delete_time.is_some()
+            || application.is_some_and(|application| application.delete_time.is_some())
+            || tenant == Standing::Deleted
+            || owner == Some(Standing::Deleted)
+            || held.is_orphaned(),
         Reason::Deleted,
     );
-    reasons.add_if(facts.is_revoked, Reason::Revoked);
-    reasons.add_if(is_past(facts.expire_time, now), Reason::Expired);
+    let is_revoked = facts.is_revoked && !facts.is_application();
+    reasons.add_if(is_revoked || token.is_some_and(|token| token.is_revoked) || held.has_died(), Reason::Revoked);
+    reasons.add_if(has_retired(retirement, now), Reason::RotatedOut);
+    let has_token_expired = token.is_some_and(|token| token.expire_time <= now);
+    reasons.add_if(is_past(facts.expire_time, now) || has_token_expired, Reason::Expired);
     reasons.add_if(facts.not_before_time.is_some_and(|time| now < time), Reason::NotYetValid);
     reasons.add_if(facts.is_suspended, Reason::Suspended);
     reasons.add_if(tenant == Standing::Suspended, Reason::TenantSuspended);
     reasons.add_if(owner == Some(Standing::Suspended), Reason::OwnerSuspended);
+    reasons.add_if(behind.is_some_and(|application| !application.is_verified), Reason::ApplicationNotVerified);
+    reasons.add_if(behind.is_some_and(|application| application.is_revoked), Reason::ApplicationRevoked);
 }
 
 /// What stands against how it is used.
-fn judge_context(reasons: &mut Reasons, facts: &Facts, query: &Query<'_>) {
-    if let Some(expected) = &facts.secret_key {
+fn judge_context(reasons: &mut Reasons, held: &Held<'_>, query: &Query<'_>) {
+    let facts = held.facts;
+    // Whoever exchanged a key for a token has shown its second secret then.
+    if let (Some(expected), None) = (&facts.secret_key, held.token) {
         let is_absent = query.secret_key.is_empty();
         reasons.add_if(is_absent, Reason::SecretKeyRequired);
         let is_wrong = !is_absent && !Digest::of(query.secret_key.as_bytes()).matches(expected);
@@ -374,4 +268,8 @@ fn judge_context(reasons: &mut Reasons, facts: &Facts, query: &Query<'_>) {
     }
     reasons.add_if(!facts.allowed_ips.allows(query.source_ip), Reason::IpNotAllowed);
     reasons.add_if(!facts.allowed_referrers.allows(query.referrer), Reason::ReferrerNotAllowed);
+    let is_for_others = held.token.is_some_and(|token| {
+        !token.audience.is_empty() && !token.audience.iter().any(|one| query.audience.contains(one))
+    });
+    reasons.add_if(is_for_others, Reason::TokenAudienceMismatch);
 }

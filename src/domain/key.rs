@@ -166,6 +166,10 @@ pub struct Key {
     pub secret_key: Option<Digest>,
     /// The text of a default public key; nothing else is ever kept.
     pub public_credential: Option<String>,
+    /// Tokens that rest on an earlier revision than this have died for good: it was deleted since, or got another second
+    /// secret.
+    #[serde(default)]
+    pub tokens_end_revision: i64,
     /// When it was made.
     pub create_time: Time,
     /// When it last changed.

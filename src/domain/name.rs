@@ -65,6 +65,10 @@ ids! {
     KeyId
     /// The `{application}` of `tenants/{tenant}/applications/{application}`.
     ApplicationId
+    /// The `{token}` of `tenants/{tenant}/tokens/{token}`; of a JWT the `jti`.
+    TokenId
+    /// The `{session}` of `tenants/{tenant}/sessions/{session}`.
+    SessionId
 }
 
 impl TenantId {
@@ -117,8 +121,18 @@ pub fn application_name(tenant: &TenantId, application: &ApplicationId) -> Strin
     format!("tenants/{tenant}/applications/{application}")
 }
 
+/// `tenants/{tenant}/tokens/{token}`.
+pub fn token_name(tenant: &TenantId, token: &TokenId) -> String {
+    format!("tenants/{tenant}/tokens/{token}")
+}
+
+/// `tenants/{tenant}/sessions/{session}`.
+pub fn session_name(tenant: &TenantId, session: &SessionId) -> String {
+    format!("tenants/{tenant}/sessions/{session}")
+}
+
 /// The collections of the contract, as they stand in names and in `keyward/…` permissions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Collection {
     /// `tenants`.
     Tenants,

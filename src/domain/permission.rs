@@ -282,6 +282,19 @@ impl Grants {
         self.first_uncovered(other).map(|(pattern, action)| (pattern.to_string(), action.to_owned()))
     }
 
+    /// What both this and `other` allow, as far as a pattern of one lies within a pattern of the other.
+    pub fn within(&self, other: &Self) -> Self {
+        let part_of = |one: &Self, another: &Self| {
+            let permissions = one.0.iter().flat_map(|(pattern, actions)| {
+                let held = actions.iter().filter(|action| another.covers_permission(pattern, action));
+                let held: Vec<String> = held.map(str::to_owned).collect();
+                (!held.is_empty()).then(|| (pattern.clone(), Actions::of(held.iter().map(String::as_str))))
+            });
+            permissions.collect::<Vec<_>>()
+        };
+        part_of(self, other).into_iter().chain(part_of(other, self)).collect()
+    }
+
     /// Whether nothing is allowed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,13 +1,11 @@
 //! Who may do what to Keyward itself, and what nobody may hand on. Used by Check for `keyward/…` permissions, by the
 //! wire before a request is looked at, and by the desk once more under the head lock.
 
-use super::clock::Time;
-use super::decision::{Facts, OwnerState};
-use super::key::{Key, KeyType};
-use super::name::{Collection, KeyId, Owner, TenantId, UserId};
-use super::network::IpRanges;
+use super::decision::Held;
+use super::facts::{Facts, Holder};
+use super::key::KeyType;
+use super::name::{Collection, Owner, TenantId, UserId};
 use super::permission::{Grants, is_action, is_resource};
-use super::referrer::Referrers;
 use super::user::{Role, User};
 
 /// The first segment of the resources that stand for Keyward's own RPCs.
@@ -48,12 +46,19 @@ impl Demand<'_> {
     }
 }
 
+/// What a credential may do: what it stands for, within the bounds that an application or a token sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Power<'a> {
+    stands_for: StandsFor<'a>,
+    bounds: [Option<&'a Grants>; 2],
+}
+
 /// What a credential stands for.
 #[derive(Clone, Copy, Debug)]
-pub enum Power<'a> {
+enum StandsFor<'a> {
     /// Root: everything of Keyward, in every tenant, and nothing else.
     Root,
-    /// A master key (or a session): everything its user may do.
+    /// A master key or a session: everything its user may do.
     User {
         /// The tenant of the user.
         tenant: &'a TenantId,
@@ -62,7 +67,7 @@ pub enum Power<'a> {
         /// Its role.
         role: Role,
     },
-    /// A regular key: its grants.
+    /// A regular key or an application: its grants.
     Grants {
         /// The tenant of the key.
         tenant: &'a TenantId,
@@ -78,19 +83,85 @@ pub enum Power<'a> {
 }
 
 impl<'a> Power<'a> {
-    /// What the key of these facts stands for.
-    pub fn of(facts: &'a Facts, owner: Option<OwnerState>) -> Self {
-        let role = owner.map_or(Role::Member, |owner| owner.role);
-        match (facts.kind, &facts.owner) {
-            (KeyType::Master, Some(Owner::User(user))) => Self::User { tenant: &facts.tenant, user, role },
-            (KeyType::Master, _) => Self::Nothing,
-            (KeyType::Regular, _) => Self::Grants { tenant: &facts.tenant, grants: &facts.grants, role },
-            (KeyType::DefaultPublic, _) => Self::Public(&facts.grants),
-        }
+    /// What root may do.
+    pub fn root() -> Self {
+        Self { stands_for: StandsFor::Root, bounds: [None; 2] }
+    }
+
+    /// What a credential may do, whoever stands behind it.
+    pub fn of(held: &Held<'a>) -> Self {
+        let bounds = [
+            held.application.map(|application| &application.grants),
+            held.token.and_then(|token| token.narrow.as_ref()),
+        ];
+        Self { stands_for: StandsFor::of(held), bounds }
     }
 
     /// Whether it holds `action` on `resource`; an ill-formed one is held by nobody.
     pub fn holds(&self, resource: &str, action: &str, directory: &impl Directory) -> bool {
+        self.stands_for.holds(resource, action, directory)
+            && self.bounds().all(|grants| grants.allows(resource, action))
+    }
+
+    /// Whether it may do this to Keyward.
+    pub fn may(&self, demand: &Demand<'_>) -> bool {
+        self.stands_for.may(demand) && self.bounds().all(|grants| grants.covers_demand(demand))
+    }
+
+    /// Whether it is that of a user who manages only itself.
+    pub fn is_members(&self) -> bool {
+        matches!(self.stands_for, StandsFor::User { role: Role::Member, .. })
+    }
+
+    /// What it holds as grants, where a list can say it: the narrowest of all that bound it.
+    pub fn described(&self) -> Grants {
+        let own = match self.stands_for {
+            StandsFor::Grants { grants, .. } | StandsFor::Public(grants) => grants.clone(),
+            StandsFor::User { .. } => Grants::everything(),
+            StandsFor::Root | StandsFor::Nothing => Grants::default(),
+        };
+        self.bounds().fold(own, |own, bound| own.within(bound))
+    }
+
+    /// The first `(resource, action)` of `wanted` that it does not hold.
+    pub fn lacks(&self, wanted: &Grants, directory: &impl Directory) -> Option<(String, String)> {
+        let beyond_bounds = || self.bounds().find_map(|grants| grants.uncovered(wanted));
+        self.stands_for.lacks(wanted, directory).or_else(beyond_bounds)
+    }
+
+    /// Whether its life is that of the key and not of a user.
+    pub(super) fn has_own_life(&self) -> bool {
+        matches!(self.stands_for, StandsFor::Grants { .. } | StandsFor::Public(_))
+    }
+
+    /// The highest role it can make somebody have.
+    pub(super) fn rank(&self) -> Option<Role> {
+        self.stands_for.rank().filter(|_| self.bounds().all(|grants| grants.covers(&Grants::everything())))
+    }
+
+    fn bounds(&self) -> impl Iterator<Item = &'a Grants> {
+        self.bounds.into_iter().flatten()
+    }
+}
+
+impl<'a> StandsFor<'a> {
+    fn of(held: &Held<'a>) -> Self {
+        let facts: &'a Facts = held.facts;
+        let role = held.owner.map_or(Role::Member, |owner| owner.role);
+        match (&facts.holder, &facts.owner) {
+            (Holder::Key { kind: KeyType::Master, .. } | Holder::Session(_), Some(Owner::User(user))) => {
+                Self::User { tenant: &facts.tenant, user, role }
+            }
+            (Holder::Key { kind: KeyType::Master, .. } | Holder::Session(_), _) => Self::Nothing,
+            (Holder::Key { kind: KeyType::Regular, .. } | Holder::Application(_), _) => {
+                Self::Grants { tenant: &facts.tenant, grants: &facts.grants, role }
+            }
+            (Holder::Key { kind: KeyType::DefaultPublic, .. }, _) => Self::Public(&facts.grants),
+        }
+    }
+
+    /// Whether it holds `action` on `resource`; an ill-formed one is held by nobody.
+    fn holds(&self, resource: &str, action: &str, directory: &impl Directory) -> bool {
         if !is_resource(resource) || !is_action(action) {
             return false;
         }
@@ -130,9 +201,9 @@ impl<'a> Power<'a> {
     }
 
     /// Whether it may do this to Keyward.
-    pub fn may(&self, demand: &Demand<'_>) -> bool {
+    fn may(&self, demand: &Demand<'_>) -> bool {
         let is_owners = demand.whose.as_ref().is_some_and(|whose| whose.role == Role::Owner);
-        let is_protected = is_owners && !matches!(demand.action, "get" | "list" | "lookup");
+        let is_protected = is_owners && !matches!(demand.action, "get" | "list" | "lookup" | "introspect");
         match self {
             Self::Root | Self::User { role: Role::Owner, .. } => true,
             Self::User { role: Role::Admin, .. } => !is_protected,
@@ -169,146 +240,7 @@ impl Grants {
     }
 }
 
-/// What a credential will hold once an RPC has made it, changed it or brought it back.
-#[derive(Clone, Debug)]
-pub struct Holdings {
-    grants: Grants,
-    /// Whether it stands for a user, and of which role.
-    role: Option<Role>,
-    allowed_ips: IpRanges,
-    allowed_referrers: Referrers,
-    expire_time: Option<Time>,
-}
-
-impl Holdings {
-    /// What a user holds: everything its role may do, from anywhere, for ever.
-    pub fn of_user(role: Role) -> Self {
-        Self {
-            grants: Grants::default(),
-            role: Some(role),
-            allowed_ips: IpRanges::default(),
-            allowed_referrers: Referrers::default(),
-            expire_time: None,
-        }
-    }
-
-    /// What `key` holds; `role` is that of the user that owns it.
-    pub fn of_key(key: &Key, role: Option<Role>) -> Self {
-        let stands_for_user = key.kind == KeyType::Master;
-        Self {
-            grants: super::grant::compile(&key.grants),
-            role: if stands_for_user { Some(role.unwrap_or(Role::Owner)) } else { None },
-            allowed_ips: key.allowed_ips.clone(),
-            allowed_referrers: key.allowed_referrers.clone(),
-            expire_time: if stands_for_user { None } else { key.expire_time },
-        }
-    }
-}
-
-/// Somebody who was admitted: what the credential stands for, and who is named in events. Made by `check` from the index,
-/// and by `store` from the rows under the head lock.
-#[derive(Clone, Debug)]
-pub struct Actor {
-    facts: Option<Facts>,
-    owner: Option<OwnerState>,
-}
-
-impl Actor {
-    /// Root.
-    pub fn root() -> Self {
-        Self { facts: None, owner: None }
-    }
-
-    /// The holder of a key.
-    pub fn key(facts: Facts, owner: Option<OwnerState>) -> Self {
-        Self { facts: Some(facts), owner }
-    }
-
-    /// What it may do.
-    pub fn power(&self) -> Power<'_> {
-        self.facts.as_ref().map_or(Power::Root, |facts| Power::of(facts, self.owner))
-    }
-
-    /// Whether it is root.
-    pub fn is_root(&self) -> bool {
-        self.facts.is_none()
-    }
-
-    /// The tenant it is bound to; root has none.
-    pub fn tenant(&self) -> Option<&TenantId> {
-        self.facts.as_ref().map(|facts| &facts.tenant)
-    }
-
-    /// The user that stands behind it, if one does.
-    pub fn user(&self) -> Option<&UserId> {
-        self.facts.as_ref()?.owner.as_ref()?.user()
-    }
-
-    /// The key it holds.
-    pub fn key_id(&self) -> Option<&KeyId> {
-        self.facts.as_ref().map(|facts| &facts.id)
-    }
-
-    /// Whether it is a user that manages only itself.
-    pub fn is_member(&self) -> bool {
-        matches!(self.power(), Power::User { role: Role::Member, .. })
-    }
-
-    /// Its name in events: the key's, or `root`.
-    pub fn name(&self) -> String {
-        self.facts.as_ref().map_or_else(|| "root".to_owned(), |facts| super::name::key_name(&facts.tenant, &facts.id))
-    }
-
-    /// The expiry that what it makes gets when none is asked for: a regular key's own.
-    pub fn default_expire_time(&self) -> Option<Time> {
-        match self.power() {
-            Power::Grants { .. } | Power::Public(_) => self.facts.as_ref()?.expire_time,
-            Power::Root | Power::User { .. } | Power::Nothing => None,
-        }
-    }
-
-    /// Whether it holds everything that `result` will hold; otherwise what it lacks.
-    pub fn may_confer(&self, result: &Holdings, directory: &impl Directory) -> Result<(), String> {
-        let Some(facts) = &self.facts else { return Ok(()) };
-        let power = self.power();
-        if let Some(role) = result.role {
-            if power.rank().is_none_or(|rank| rank < role) {
-                return Err(format!("everything a user of role {role:?} holds").to_lowercase());
-            }
-        } else if let Some((resource, action)) = power.lacks(&result.grants, directory) {
-            return Err(format!("{action} on {resource}, which the result would hold"));
-        }
-        if !facts.allowed_ips.covers(&result.allowed_ips) {
-            return Err("the right to be used from every address in allowed_ips of the result".to_owned());
-        }
-        if !facts.allowed_referrers.covers(&result.allowed_referrers) {
-            return Err("the right to be used on every page in allowed_referrers of the result".to_owned());
-        }
-        match (self.default_expire_time(), result.expire_time) {
-            (Some(own), None) => {
-                Err(format!("a life beyond its own expire_time ({} µs), as the result would", own.micros()))
-            }
-            (Some(own), Some(wanted)) if wanted > own => {
-                Err("a life as long as the expire_time of the result".to_owned())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether it may give `role` to a user who has `before` (`None`: a new one).
-    pub fn may_give_role(&self, before: Option<Role>, role: Role) -> Result<(), String> {
-        if before == Some(role) {
-            return Ok(());
-        }
-        let highest = before.map_or(role, |before| before.max(role));
-        match self.power().rank() {
-            Some(rank) if rank >= highest && rank >= Role::Admin => Ok(()),
-            _ => Err(format!("the right to give role {role:?}").to_lowercase()),
-        }
-    }
-}
-
-impl Power<'_> {
+impl StandsFor<'_> {
     /// The first `(resource, action)` of `wanted` that it does not hold.
     fn lacks(&self, wanted: &Grants, directory: &impl Directory) -> Option<(String, String)> {
         match self {

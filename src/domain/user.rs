@@ -40,6 +40,10 @@ pub struct User {
     pub role: Role,
     /// Whether it is suspended.
     pub is_suspended: bool,
+    /// Sessions that rest on an earlier revision than this have died for good: it got another password or was suspended
+    /// since.
+    #[serde(default)]
+    pub sessions_end_revision: i64,
     /// When it was made.
     pub create_time: Time,
     /// When it last changed.

@@ -6,7 +6,7 @@ use super::rpcs::{Admission, Rpc};
 use crate::check::{Caller, Index};
 use crate::clock::Clock;
 use crate::desk::keys::KeyParent;
-use crate::desk::{Call, KeyName, UserName};
+use crate::desk::{ApplicationName, Call, KeyName, UserName};
 use crate::domain::decision::Query;
 use crate::domain::name::{ApplicationId, Collection, KeyId, Owner, Path, TenantId, UserId};
 use crate::domain::policy::{Demand, Directory, Whose};
@@ -21,6 +21,8 @@ use tonic::{Extensions, Request};
 pub(crate) struct Gate {
     pub(crate) index: Arc<Index>,
     pub(crate) clock: Clock,
+    /// For whom a token must be that is shown here.
+    pub(crate) audience: Arc<[String]>,
 }
 
 /// An admitted caller of one RPC.
@@ -93,7 +95,8 @@ impl Gate {
     /// Admits whoever sent this metadata from that address.
     pub(crate) fn admit_metadata(&self, metadata: &MetadataMap, source_ip: &str) -> Result<Caller> {
         let credential = credential(metadata)?.unwrap_or_default();
-        let query = Query { secret_key: secret_key(metadata)?, source_ip, ..Query::default() };
+        let secret_key = secret_key(metadata)?;
+        let query = Query { secret_key, source_ip, audience: &self.audience, ..Query::default() };
         self.index.admit(credential, &query, self.clock.now())
     }
 
@@ -115,6 +118,48 @@ impl Gate {
         admitted.may(Collection::Keys, id, whose, exists, name)?;
         let id = key.ok_or_else(|| Error::not_found(name))?;
         Ok(KeyName { tenant, id })
+    }
+
+    /// The application that `name` names, if the caller may touch it.
+    pub(crate) fn application(&self, admitted: &Admitted, name: &str, field: &str) -> Result<ApplicationName> {
+        let found = match Path::find(name) {
+            Some(Path { tenant, child: Some((Collection::Applications, id)) }) => Some((tenant, id)),
+            _ => None,
+        };
+        let shape = "tenants/{tenant}/applications/{application}";
+        let (tenant, id) = admitted.shape(found, Collection::Applications, field, shape)?;
+        let tenant = admitted.tenant(tenant, field, name)?;
+        let whose = self.index.directory().whose(&tenant, Collection::Applications, id);
+        let exists = self.index.has_thing(&tenant, Collection::Applications, id);
+        admitted.may(Collection::Applications, id, whose, exists, name)?;
+        let id = ApplicationId::find(id).ok_or_else(|| Error::not_found(name))?;
+        Ok(ApplicationName { tenant, id })
+    }
+
+    /// The tenant or user under which `collection` is listed or added to, if the caller may. A member lists a tenant's
+    /// things as its own.
+    pub(crate) fn people_parent(
+        &self,
+        admitted: &Admitted,
+        parent: &str,
+        collection: Collection,
+    ) -> Result<(TenantId, Option<UserId>)> {
+        let found = Path::find(parent).filter(|path| matches!(path.child, None | Some((Collection::Users, _))));
+        let shape = "tenants/{tenant} or tenants/{tenant}/users/{user}";
+        let path = admitted.shape(found, collection, "parent", shape)?;
+        let tenant = admitted.tenant(path.tenant, "parent", parent)?;
+        let actor = admitted.caller.actor();
+        let named = path.child.map(|(_, id)| UserId::find(id));
+        let own = actor.user().filter(|_| actor.is_member()).cloned();
+        let user = named.clone().unwrap_or_else(|| own.clone());
+        let whose = user.as_ref().or_else(|| actor.user()).and_then(|user| self.whose_user(&tenant, user));
+        let exists = whose.is_some();
+        admitted.may(collection, "*", whose, exists, parent)?;
+        match named {
+            Some(None) => Err(Error::not_found(parent)),
+            Some(named) => Ok((tenant, named)),
+            None => Ok((tenant, own)),
+        }
     }
 
     /// The user that `name` names, if the caller may touch it.
@@ -171,8 +216,14 @@ impl Gate {
             Some((_, id)) => Some(ApplicationId::find(id).map(Owner::Application)),
             None => actor.user().filter(|_| actor.is_member()).cloned().map(Owner::User).map(Some),
         };
-        let user = owner.as_ref().map_or_else(|| actor.user(), |owner| owner.as_ref().and_then(Owner::user));
-        let whose = user.and_then(|user| self.whose_user(&tenant, user));
+        let own = actor.owner();
+        let whose = match owner.as_ref().map_or(own.as_ref(), Option::as_ref) {
+            Some(Owner::User(user)) => self.whose_user(&tenant, user),
+            Some(Owner::Application(id)) => {
+                self.index.directory().whose(&tenant, Collection::Applications, id.as_str())
+            }
+            None => None,
+        };
         let exists = whose.is_some();
         admitted.may(Collection::Keys, "*", whose, exists, parent)?;
         match owner {

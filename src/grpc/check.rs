@@ -5,7 +5,7 @@ use super::keys::MAX_BATCH;
 use super::{convert, rpcs};
 use crate::check::{Answer, Caller};
 use crate::domain::decision::{Decision, Permission, Query, Reason};
-use crate::domain::name::{Owner, Path, TenantId};
+use crate::domain::name::{Path, TenantId};
 use crate::error::{Error, Result};
 use crate::proto::v1 as proto;
 use crate::proto::v1::check_service_server::CheckService;
@@ -45,13 +45,15 @@ pub struct CheckApi {
     gate: Gate,
     ledger: Ledger,
     door: Door,
+    audience: Arc<[String]>,
     decisions: Arc<Decisions>,
 }
 
 impl CheckApi {
     /// The service behind `door`.
     pub fn new(api: &super::Api, door: Door, decisions: Arc<Decisions>) -> Self {
-        Self { gate: api.gate.clone(), ledger: api.desk.ledger.clone(), door, decisions }
+        let audience = Arc::clone(&api.gate.audience);
+        Self { gate: api.gate.clone(), ledger: api.desk.ledger.clone(), door, audience, decisions }
     }
 
     /// Lets the asker in; a caller bound to a tenant asks for that tenant only.
@@ -95,6 +97,11 @@ impl CheckApi {
             permissions: &permissions,
             source_ip: context.map_or("", |context| &context.source_ip),
             referrer: context.map_or("", |context| &context.referrer),
+            audience: if message.audience.is_empty() {
+                &self.audience
+            } else {
+                std::slice::from_ref(&message.audience)
+            },
         };
         let answer = self.gate.index.check(&message.credential, &query, self.gate.clock.now())?;
         self.decisions.count(surface, &answer.decision);
@@ -195,23 +202,10 @@ fn reason_out(reason: Reason) -> proto::Reason {
 }
 
 fn principal_out(principal: &crate::check::Principal) -> proto::Principal {
-    let Some(facts) = principal.facts() else {
+    let Some(held) = principal.held() else {
         return proto::Principal { key: "root".to_owned(), ..proto::Principal::default() };
     };
-    let owner = facts.owner.as_ref().map(|owner| owner.name(&facts.tenant)).unwrap_or_default();
-    let (user, application) = match facts.owner {
-        Some(Owner::Application(_)) => (String::new(), owner),
-        Some(Owner::User(_)) | None => (owner, String::new()),
-    };
-    proto::Principal {
-        tenant: facts.tenant.name(),
-        user,
-        application,
-        key: crate::domain::name::key_name(&facts.tenant, &facts.id),
-        key_type: convert::key_type_out(facts.kind).into(),
-        token: String::new(),
-        labels: facts.labels.clone(),
-    }
+    convert::principal_out(&held)
 }
 
 /// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.

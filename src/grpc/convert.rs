@@ -6,6 +6,7 @@ mod events;
 mod import;
 mod keys;
 mod people;
+mod tokens;
 
 pub(super) use events::{EVENT_FILTER, event_out};
 pub(super) use import::import_entry;
@@ -15,6 +16,7 @@ pub(super) use keys::{
 pub(super) use people::{
     TENANT_FILTER, USER_FILTER, created_user, new_tenant, tenant_out, tenant_patch, user_out, user_patch,
 };
+pub(super) use tokens::{inspection_out, minted_out, new_token, principal_out, token_text};
 
 use crate::domain::clock::Time;
 use crate::domain::filter::{FieldKind, FilterField};

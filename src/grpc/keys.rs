@@ -242,7 +242,8 @@ impl KeyService for KeyApi {
             return Err(Error::invalid("credentials", format!("must hold 1 to {MAX_BATCH} credentials")).into());
         }
         let digests = credentials.iter().map(|credential| Digest::of(credential.as_bytes())).collect();
-        let revision = detached(keys::revoke_credentials(self.api.desk.clone(), call, digests, reason)).await?;
+        let revision =
+            detached(crate::desk::possession::revoke_credentials(self.api.desk.clone(), call, digests, reason)).await?;
         Ok(Response::new(proto::RevokeCredentialsResponse { revision }))
     }
 

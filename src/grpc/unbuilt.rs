@@ -7,7 +7,6 @@ use crate::proto::v1 as proto;
 use envoy::authorization_server::Authorization;
 use proto::admin_service_server::AdminService;
 use proto::application_service_server::ApplicationService;
-use proto::token_service_server::TokenService;
 use tonic::{Request, Response, Status};
 
 /// Answers `UNIMPLEMENTED`.
@@ -30,15 +29,6 @@ macro_rules! unbuilt {
             })*
         }
     };
-}
-
-unbuilt! { TokenService:
-    create_token CreateTokenRequest CreateTokenResponse CREATE_TOKEN,
-    create_session CreateSessionRequest CreateSessionResponse CREATE_SESSION,
-    list_sessions ListSessionsRequest ListSessionsResponse LIST_SESSIONS,
-    introspect_token IntrospectTokenRequest IntrospectTokenResponse INTROSPECT_TOKEN,
-    revoke_token RevokeTokenRequest RevokeTokenResponse REVOKE_TOKEN,
-    get_jwks GetJwksRequest GetJwksResponse GET_JWKS,
 }
 
 unbuilt! { ApplicationService:

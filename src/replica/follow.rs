@@ -84,7 +84,7 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock) -> Result<Le
     index.set_serving(true);
     let hint = Arc::new(Notify::new());
     let (sender, progress) = watch::channel(Progress { applied: head.revision, is_broken: false });
-    let following = tokio::spawn(run(store, Arc::clone(&index), head, Arc::clone(&hint), sender));
+    let following = tokio::spawn(run(store, Arc::clone(&index), clock.clone(), head, Arc::clone(&hint), sender));
     tokio::spawn(async move {
         // However it ends, nobody keeps this index current any more.
         let ended = following.await;
@@ -115,11 +115,31 @@ async fn load(store: &Store, index: &Index, clock: &Clock) -> Result<Head> {
             index.apply(revision, vec![Change::Key(Box::new(key))]);
         }
     }
+    for application in snapshot.applications {
+        index.apply(revision, vec![Change::Application(Box::new(application))]);
+    }
+    for token in snapshot.tokens {
+        if !token.is_forgotten(now) {
+            index.apply(revision, vec![Change::Token(Box::new(token))]);
+        }
+    }
+    for session in snapshot.sessions {
+        if !session.is_forgotten(now) {
+            index.apply(revision, vec![Change::Session(Box::new(session))]);
+        }
+    }
     index.apply(revision, Vec::new());
     Ok(snapshot.head)
 }
 
-async fn run(store: Store, index: Arc<Index>, mut head: Head, hint: Arc<Notify>, progress: watch::Sender<Progress>) {
+async fn run(
+    store: Store,
+    index: Arc<Index>,
+    clock: Clock,
+    mut head: Head,
+    hint: Arc<Notify>,
+    progress: watch::Sender<Progress>,
+) {
     let mut last_failure = String::new();
     let mut last_success = Instant::now();
     while !progress.is_closed() {
@@ -150,6 +170,7 @@ async fn run(store: Store, index: Arc<Index>, mut head: Head, hint: Arc<Notify>,
                 sleep(POLL).await;
             }
         }
+        index.sweep(clock.now());
         // In vain or not: nothing depends on a hint.
         let _hinted = timeout(POLL, hint.notified()).await;
     }

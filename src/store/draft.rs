@@ -2,29 +2,23 @@
 //! rule that rests on rows holds at the moment the revision exists (V0 in the protocol). Dropped, it rolls back.
 
 use super::chain;
-use super::entity::{
-    api_key, api_key_secret, audit_event, ledger_change, ledger_head, replay, root_secret, tenant, tenant_user,
-};
+use super::entity::{api_key, audit_event, ledger_change, ledger_head, replay, tenant, tenant_user};
 use super::failure::sort;
 use super::open::Store;
 use super::rows::{self, READER};
 use crate::domain::change::{Change, Event, Root};
 use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, Digest, Prefix, mint};
-use crate::domain::decision::{Facts, Found, OwnerState, Query, Reason, evaluate};
 use crate::domain::key::{Key, Secret};
-use crate::domain::name::{Collection, KeyId, Owner, TenantId, UserId};
-use crate::domain::policy::{Actor, Directory, Whose, whose_user};
-use crate::domain::tenant::{Standing, Tenant};
+use crate::domain::name::{KeyId, TenantId, UserId};
+use crate::domain::tenant::Tenant;
 use crate::domain::user::User;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
-use std::collections::HashMap;
 use std::time::Duration;
 
 /// The one shard of the ledger there is today.
@@ -229,68 +223,6 @@ impl Draft {
         Ok(found > 0)
     }
 
-    /// What is known, under the lock, of a key's owner.
-    pub async fn owner_state(&self, tenant: &TenantId, owner: Option<&Owner>) -> Result<Option<OwnerState>> {
-        let Some(Owner::User(user)) = owner else { return Ok(None) };
-        let user = self.user(tenant, user).await?;
-        Ok(user.map(|user| OwnerState { standing: user.standing(), role: user.role }))
-    }
-
-    /// The proof that admitted the caller, read once more and judged by the same rules.
-    ///
-    /// INVARIANT (decided under the lock): what a mutation rests on is read after the head was locked (V0).
-    pub async fn readmit(&self, proof: &Digest, query: &Query<'_>) -> Result<Actor> {
-        let refused = |reason: &str| Error::Unauthenticated { reason: reason.to_owned() };
-        if let Some(root) = self.root().await?
-            && let Some(secret) = root.secrets.iter().find(|secret| secret.digest == *proof)
-        {
-            let decision =
-                evaluate(Found::Root { retirement: secret.retirement }, query, self.now, &RowDirectory::default());
-            return if decision.is_allowed() { Ok(Actor::root()) } else { Err(refused(Reason::RotatedOut.as_str())) };
-        }
-        let key = self.key_of_digest(proof).await?.ok_or_else(|| refused(Reason::NotFound.as_str()))?;
-        let owner = self.owner_state(&key.tenant, key.owner.as_ref()).await?;
-        let tenant = self.tenant(&key.tenant).await?.map_or(Standing::Deleted, |tenant| tenant.standing());
-        let facts = Facts::from(&key);
-        let retirement = key.secrets.iter().find(|secret| secret.digest == *proof).and_then(|secret| secret.retirement);
-        let found = Found::Key { facts: &facts, retirement, owner, tenant };
-        let decision = evaluate(found, query, self.now, &RowDirectory::default());
-        if decision.is_allowed() {
-            Ok(Actor::key(facts, owner))
-        } else {
-            let names: Vec<&str> = decision.reasons().iter().map(Reason::as_str).collect();
-            Err(refused(&names.join(", ")))
-        }
-    }
-
-    /// Whose the things are that these names of Keyward's own resources stand for.
-    pub async fn directory(
-        &self,
-        tenant: &TenantId,
-        grants: &crate::domain::permission::Grants,
-    ) -> Result<RowDirectory> {
-        let mut directory = RowDirectory::default();
-        for (pattern, _) in grants.iter() {
-            let Some((word, id)) = pattern.as_str().strip_prefix("keyward/").and_then(|own| own.split_once('/')) else {
-                continue;
-            };
-            let user = match Collection::find(word) {
-                Some(Collection::Users) => UserId::find(id),
-                Some(Collection::Keys) => match KeyId::find(id) {
-                    Some(id) => self.key(tenant, &id).await?.and_then(|key| key.owner?.user().cloned()),
-                    None => None,
-                },
-                _ => None,
-            };
-            if let Some(user) = user
-                && let Some(user) = self.user(tenant, &user).await?
-            {
-                directory.0.insert(format!("{word}/{id}"), whose_user(&user));
-            }
-        }
-        Ok(directory)
-    }
-
     /// What was done under this request id before: the subject and the revision.
     pub async fn replayed(&self, actor: &str, wanted: &Replay) -> Result<Option<(String, i64)>> {
         let place = (actor.to_owned(), wanted.request_id.clone());
@@ -391,79 +323,5 @@ impl Draft {
         };
         replay::Entity::insert(row).exec_without_returning(&self.transaction).await.map_err(sort)?;
         Ok(())
-    }
-
-    /// Writes the rows of one change. No wildcard: a new kind of change stops the build here.
-    async fn write(&self, change: &Change, is_new: bool) -> Result<()> {
-        let transaction = &self.transaction;
-        match change {
-            Change::Root(root) => {
-                for secret in &root.secrets {
-                    let conflict = OnConflict::column(root_secret::Column::Digest)
-                        .update_columns([root_secret::Column::RetireTime, root_secret::Column::IsRetired])
-                        .to_owned();
-                    root_secret::Entity::insert(rows::root_secret_row(secret, root.revision))
-                        .on_conflict(conflict)
-                        .exec_without_returning(transaction)
-                        .await
-                        .map_err(sort)?;
-                }
-                Ok(())
-            }
-            Change::Tenant(tenant) => put(rows::tenant_row(tenant), is_new, transaction).await,
-            Change::User(user) => put(rows::user_row(user)?, is_new, transaction).await,
-            Change::Key(key) => {
-                put(rows::key_row(key)?, is_new, transaction).await?;
-                self.write_secrets(key, is_new).await
-            }
-        }
-    }
-
-    async fn write_secrets(&self, key: &Key, is_new: bool) -> Result<()> {
-        let kept: Vec<Vec<u8>> = key.secrets.iter().map(|secret| secret.digest.as_bytes().to_vec()).collect();
-        if !is_new {
-            api_key_secret::Entity::delete_many()
-                .filter(api_key_secret::Column::TenantId.eq(key.tenant.as_str()))
-                .filter(api_key_secret::Column::KeyId.eq(key.id.as_str()))
-                .filter(api_key_secret::Column::Digest.is_not_in(kept))
-                .exec(&self.transaction)
-                .await
-                .map_err(sort)?;
-        }
-        for row in rows::secret_rows(key) {
-            let conflict = OnConflict::column(api_key_secret::Column::Digest)
-                .update_columns([api_key_secret::Column::RetireTime, api_key_secret::Column::IsRetired])
-                .to_owned();
-            api_key_secret::Entity::insert(row)
-                .on_conflict(conflict)
-                .exec_without_returning(&self.transaction)
-                .await
-                .map_err(sort)?;
-        }
-        Ok(())
-    }
-}
-
-/// Inserts a new row, or updates all columns of one that is there.
-async fn put<A>(row: A, is_new: bool, transaction: &DatabaseTransaction) -> Result<()>
-where
-    A: ActiveModelTrait + sea_orm::ActiveModelBehavior + Send,
-    <A::Entity as EntityTrait>::Model: sea_orm::IntoActiveModel<A>,
-{
-    if is_new {
-        A::Entity::insert(row).exec_without_returning(transaction).await.map_err(sort)?;
-    } else {
-        row.update(transaction).await.map_err(sort)?;
-    }
-    Ok(())
-}
-
-/// Whose things are, read under the lock before a pure rule asks.
-#[derive(Debug, Default)]
-pub struct RowDirectory(HashMap<String, Whose>);
-
-impl Directory for RowDirectory {
-    fn whose(&self, _tenant: &TenantId, collection: Collection, id: &str) -> Option<Whose> {
-        self.0.get(&format!("{}/{id}", collection.as_str())).cloned()
     }
 }

@@ -1,7 +1,7 @@
 //! Many keys at once: what an import must know before it writes, and the writing, each in a few statements.
 
 use super::draft::Draft;
-use super::entity::{api_key, api_key_secret, root_secret};
+use super::entity::{access_token, api_key, api_key_secret, application_secret, root_secret, user_session};
 use super::failure::sort;
 use super::rows;
 use crate::domain::change::Change;
@@ -40,34 +40,44 @@ impl Draft {
         let mut holders = HashMap::new();
         for chunk in digests.chunks(CHUNK) {
             let wanted: Vec<Vec<u8>> = chunk.iter().map(|digest| digest.as_bytes().to_vec()).collect();
-            let root = root_secret::Entity::find()
-                .filter(root_secret::Column::Digest.is_in(wanted.clone()))
-                .all(&self.transaction)
-                .await
-                .map_err(sort)?;
-            for row in root {
-                holders.insert(rows::root_secret(row)?.digest, None);
+            for digest in self.other_digests(&wanted).await? {
+                holders.insert(rows::digest(digest)?, None);
             }
             let secrets = api_key_secret::Entity::find()
                 .filter(api_key_secret::Column::Digest.is_in(wanted))
                 .all(&self.transaction)
                 .await
                 .map_err(sort)?;
-            let (own, others): (Vec<_>, Vec<_>) =
-                secrets.into_iter().partition(|row| row.tenant_id == tenant.as_str());
+            let (own, others): (Vec<_>, Vec<_>) = secrets.into_iter().partition(|row| row.tenant_id == tenant.as_str());
             for row in others {
                 holders.insert(rows::digest(row.digest)?, None);
             }
             let ids: Vec<&str> = own.iter().map(|row| row.key_id.as_str()).collect();
-            let mut keys: HashMap<String, api_key::Model> = self.key_rows(tenant, &ids).await?;
+            let keys = self.key_rows(tenant, &ids).await?;
             for row in own {
                 let digest = rows::digest(row.digest.clone())?;
                 let key = keys.get(&row.key_id).cloned();
                 holders.insert(digest, key.map(|key| rows::key(key, vec![row])).transpose()?);
             }
-            keys.clear();
         }
         Ok(holders)
+    }
+
+    /// Which of these digests are of root, an application, a token or a session.
+    async fn other_digests(&self, wanted: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
+        macro_rules! look {
+            ($entity:ident) => {{
+                let select = $entity::Entity::find().select_only().column($entity::Column::Digest);
+                let select = select.filter($entity::Column::Digest.is_in(wanted.iter().map(Vec::as_slice)));
+                found.extend(select.into_tuple::<Vec<u8>>().all(&self.transaction).await.map_err(sort)?);
+            }};
+        }
+        look!(root_secret);
+        look!(application_secret);
+        look!(access_token);
+        look!(user_session);
+        Ok(found)
     }
 
     async fn key_rows(&self, tenant: &TenantId, ids: &[&str]) -> Result<HashMap<String, api_key::Model>> {

@@ -2,13 +2,18 @@
 
 use super::chain;
 use super::draft::SHARD;
-use super::entity::{api_key, api_key_secret, audit_event, ledger_change, ledger_head, tenant, tenant_user};
+use super::entity::{
+    access_token, api_key, api_key_secret, application, application_secret, audit_event, ledger_change, ledger_head,
+    tenant, tenant_user, user_session,
+};
 use super::failure::sort;
 use super::open::Store;
 use super::rows::{self, check_reader};
+use crate::domain::application::Application;
 use crate::domain::change::{Change, Root};
 use crate::domain::key::Key;
 use crate::domain::tenant::Tenant;
+use crate::domain::token::{AccessToken, Session};
 use crate::domain::user::User;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
@@ -43,6 +48,12 @@ pub struct Snapshot {
     pub users: Vec<User>,
     /// All keys.
     pub keys: Vec<Key>,
+    /// All applications.
+    pub applications: Vec<Application>,
+    /// All access tokens.
+    pub tokens: Vec<AccessToken>,
+    /// All sessions.
+    pub sessions: Vec<Session>,
 }
 
 /// What one revision changed.
@@ -91,6 +102,14 @@ impl Store {
             secrets.entry((secret.tenant_id.clone(), secret.key_id.clone())).or_default().push(secret);
         }
         let keys = api_key::Entity::find().all(&transaction).await.map_err(sort)?;
+        let mut application_secrets: HashMap<(String, String), Vec<application_secret::Model>> = HashMap::new();
+        for secret in application_secret::Entity::find().all(&transaction).await.map_err(sort)? {
+            let place = (secret.tenant_id.clone(), secret.application_id.clone());
+            application_secrets.entry(place).or_default().push(secret);
+        }
+        let applications = application::Entity::find().all(&transaction).await.map_err(sort)?;
+        let tokens = access_token::Entity::find().all(&transaction).await.map_err(sort)?;
+        let sessions = user_session::Entity::find().all(&transaction).await.map_err(sort)?;
         transaction.commit().await.map_err(sort)?;
         Ok(Snapshot {
             head,
@@ -104,6 +123,15 @@ impl Store {
                     rows::key(row, secrets)
                 })
                 .collect::<Result<_>>()?,
+            applications: applications
+                .into_iter()
+                .map(|row| {
+                    let place = (row.tenant_id.clone(), row.id.clone());
+                    rows::application(row, application_secrets.remove(&place).unwrap_or_default())
+                })
+                .collect::<Result<_>>()?,
+            tokens: tokens.into_iter().map(rows::access_token).collect::<Result<_>>()?,
+            sessions: sessions.into_iter().map(rows::session).collect::<Result<_>>()?,
         })
     }
 

@@ -5,12 +5,13 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 
 mod m0001_ledger;
 mod m0002_keys;
+mod m0003_people;
 
 pub(in crate::store) struct Migrator;
 
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_ledger::Migration), Box::new(m0002_keys::Migration)]
+        vec![Box::new(m0001_ledger::Migration), Box::new(m0002_keys::Migration), Box::new(m0003_people::Migration)]
     }
 }

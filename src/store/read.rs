@@ -1,5 +1,7 @@
 //! What is read outside a mutation: single things, pages, and when a key was last used.
 
+mod people;
+
 use super::entity::{api_key, api_key_secret, api_key_use, audit_event, ledger_head, root_secret, tenant, tenant_user};
 use super::failure::sort;
 use super::open::Store;

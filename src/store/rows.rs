@@ -1,7 +1,15 @@
-//! Between rows and domain values. A row that does not make sense is an internal error, never a default.
+//! Between rows and domain values: here tenants, users and keys. A row that does not make sense is an internal error,
+//! never a default.
 
-use super::entity::{api_key, api_key_secret, audit_event, root_secret, tenant, tenant_user};
-use crate::domain::change::Event;
+mod ledger;
+mod people;
+
+pub(super) use ledger::{event, event_row, root_secret, root_secret_row};
+pub(super) use people::{
+    access_token, access_token_row, application, application_row, application_secret_rows, session, session_row,
+};
+
+use super::entity::{api_key, api_key_secret, tenant, tenant_user};
 use crate::domain::clock::Time;
 use crate::domain::credential::{CredentialId, Digest, Prefix};
 use crate::domain::key::{Key, KeyType, Retirement, Revocation, RevocationReason, Secret};
@@ -15,7 +23,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 /// The version of rows and log entries that this binary writes and reads; a higher `min_reader` is not for it.
-pub(super) const READER: i32 = 1;
+pub(super) const READER: i32 = 2;
 
 fn broken(what: &str) -> Error {
     Error::internal(format!("a row of the database makes no sense: {what}"))
@@ -54,15 +62,16 @@ fn tenant_id(text: &str) -> Result<TenantId, Error> {
     TenantId::find(text).ok_or_else(|| broken("a tenant's id"))
 }
 
-/// The id of a credential; empty in the row of one that was imported and has none.
-fn credential_id(text: &str) -> Result<Option<CredentialId>, Error> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    CredentialId::find(text).map(Some).ok_or_else(|| broken("a credential's id"))
+fn credential_id(text: &str) -> Result<CredentialId, Error> {
+    CredentialId::find(text).ok_or_else(|| broken("a credential's id"))
 }
 
-fn credential_id_column(secret: &Secret) -> String {
+/// The id of a secret; empty in the row of one that was imported and has none.
+fn secret_id(text: &str) -> Result<Option<CredentialId>, Error> {
+    if text.is_empty() { Ok(None) } else { credential_id(text).map(Some) }
+}
+
+fn secret_id_column(secret: &Secret) -> String {
     secret.id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default()
 }
 
@@ -137,6 +146,7 @@ pub(super) fn user_row(user: &User) -> Result<tenant_user::ActiveModel, Error> {
         family_name: Set(user.family_name.clone()),
         role: Set(word(user.role)?),
         is_suspended: Set(user.is_suspended),
+        sessions_end_revision: Set(user.sessions_end_revision),
         create_time: Set(user.create_time.micros()),
         update_time: Set(user.update_time.micros()),
         delete_time: Set(micros(user.delete_time)),
@@ -156,6 +166,7 @@ pub(super) fn user(row: tenant_user::Model) -> Result<User, Error> {
         family_name,
         role,
         is_suspended,
+        sessions_end_revision,
         create_time,
         update_time,
         delete_time,
@@ -172,6 +183,7 @@ pub(super) fn user(row: tenant_user::Model) -> Result<User, Error> {
         family_name,
         role: from_word::<Role>(role)?,
         is_suspended,
+        sessions_end_revision,
         create_time: Time::from_micros(create_time),
         update_time: Time::from_micros(update_time),
         delete_time: time(delete_time),
@@ -227,6 +239,7 @@ pub(super) fn key_row(key: &Key) -> Result<api_key::ActiveModel, Error> {
         delete_time: Set(micros(key.delete_time)),
         secret_key_digest: Set(key.secret_key.map(|digest| digest.as_bytes().to_vec())),
         public_credential: Set(key.public_credential.clone()),
+        tokens_end_revision: Set(key.tokens_end_revision),
         create_time: Set(key.create_time.micros()),
         update_time: Set(key.update_time.micros()),
         revision: Set(key.revision),
@@ -257,6 +270,7 @@ pub(super) fn key(row: api_key::Model, mut secrets: Vec<api_key_secret::Model>) 
         delete_time,
         secret_key_digest,
         public_credential,
+        tokens_end_revision,
         create_time,
         update_time,
         revision,
@@ -284,7 +298,7 @@ pub(super) fn key(row: api_key::Model, mut secrets: Vec<api_key_secret::Model>) 
         .map(|secret| {
             Ok(Secret {
                 digest: digest(secret.digest)?,
-                id: credential_id(&secret.credential_id)?,
+                id: secret_id(&secret.credential_id)?,
                 hint: secret.hint,
                 revision: secret.ordinal,
                 create_time: Time::from_micros(secret.create_time),
@@ -312,6 +326,7 @@ pub(super) fn key(row: api_key::Model, mut secrets: Vec<api_key_secret::Model>) 
         secrets,
         secret_key: secret_key_digest.map(digest).transpose()?,
         public_credential,
+        tokens_end_revision,
         create_time: Time::from_micros(create_time),
         update_time: Time::from_micros(update_time),
         revision,
@@ -325,69 +340,11 @@ pub(super) fn secret_rows(key: &Key) -> impl Iterator<Item = api_key_secret::Act
         tenant_id: Set(key.tenant.as_str().to_owned()),
         key_id: Set(key.id.as_str().to_owned()),
         ordinal: Set(secret.revision),
-        credential_id: Set(credential_id_column(secret)),
+        credential_id: Set(secret_id_column(secret)),
         hint: Set(secret.hint.clone()),
         create_time: Set(secret.create_time.micros()),
         retire_time: Set(micros(secret.retirement.map(|retirement| retirement.time))),
         is_retired: Set(secret.retirement.is_some_and(|retirement| retirement.is_over)),
-    })
-}
-
-pub(super) fn root_secret_row(secret: &Secret, revision: i64) -> root_secret::ActiveModel {
-    root_secret::ActiveModel {
-        digest: Set(secret.digest.as_bytes().to_vec()),
-        ordinal: Set(secret.revision),
-        credential_id: Set(credential_id_column(secret)),
-        hint: Set(secret.hint.clone()),
-        create_time: Set(secret.create_time.micros()),
-        retire_time: Set(micros(secret.retirement.map(|retirement| retirement.time))),
-        is_retired: Set(secret.retirement.is_some_and(|retirement| retirement.is_over)),
-        revision: Set(revision),
-    }
-}
-
-pub(super) fn root_secret(row: root_secret::Model) -> Result<Secret, Error> {
-    Ok(Secret {
-        digest: digest(row.digest)?,
-        id: credential_id(&row.credential_id)?,
-        hint: row.hint,
-        revision: row.ordinal,
-        create_time: Time::from_micros(row.create_time),
-        retirement: retirement(row.retire_time, row.is_retired),
-    })
-}
-
-/// The row of an event, its chain not yet computed.
-pub(super) fn event_row(event: Event, changes_hash: [u8; 32]) -> Result<audit_event::Model, Error> {
-    let Event { revision, kind, tenant, actor, credential_id, subject, time, request_id, source_ip, detail } = event;
-    Ok(audit_event::Model {
-        revision,
-        kind,
-        tenant_id: tenant.map(|tenant| tenant.as_str().to_owned()),
-        actor,
-        credential_id,
-        subject,
-        time: time.micros(),
-        request_id,
-        source_ip,
-        detail: json(&detail)?,
-        changes_hash: changes_hash.to_vec(),
-        chain: Vec::new(),
-    })
-}
-
-pub(super) fn event(row: audit_event::Model) -> Result<Event, Error> {
-    Ok(Event {
-        revision: row.revision,
-        kind: row.kind,
-        tenant: row.tenant_id.as_deref().map(tenant_id).transpose()?,
-        actor: row.actor,
-        credential_id: row.credential_id,
-        subject: row.subject,
-        time: Time::from_micros(row.time),
-        request_id: row.request_id,
-        source_ip: row.source_ip,
-        detail: from_json(&row.detail)?,
     })
 }
 

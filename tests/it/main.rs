@@ -33,3 +33,4 @@ mod road;
 mod serve;
 mod store;
 mod tidy;
+mod tokens;

@@ -28,6 +28,7 @@ pub(in crate::store) struct Model {
     pub delete_time: Option<i64>,
     pub secret_key_digest: Option<Vec<u8>>,
     pub public_credential: Option<String>,
+    pub tokens_end_revision: i64,
     pub create_time: i64,
     pub update_time: i64,
     pub revision: i64,

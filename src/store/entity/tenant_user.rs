@@ -16,6 +16,7 @@ pub(in crate::store) struct Model {
     pub family_name: String,
     pub role: String,
     pub is_suspended: bool,
+    pub sessions_end_revision: i64,
     pub create_time: i64,
     pub update_time: i64,
     pub delete_time: Option<i64>,

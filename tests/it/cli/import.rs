@@ -76,7 +76,11 @@ fn a_file_of_either_format_is_taken_over_and_its_bad_lines_are_told() {
 
     t.as_owner("keys import /nonexistent/file").exits(2).says("cannot read /nonexistent/file");
     t.as_owner("keys import --format csv -").stdin("a secret of old,b\n").exits(2).says("must name the columns");
-    t.as_owner("keys import --parent tenants/other -").stdin(&json).exits(1).says("NOT_FOUND").says("resume from line 1");
+    t.as_owner("keys import --parent tenants/other -")
+        .stdin(&json)
+        .exits(1)
+        .says("NOT_FOUND")
+        .says("resume from line 1");
     t.line("keys import -").stdin(&json).exits(1).says("UNAUTHENTICATED").says("no key was given");
     let empty = t.as_owner("keys import -").ok();
     assert_eq!(empty.out, "imported 0, refused 0\n");
@@ -141,5 +145,8 @@ fn a_server_that_goes_away_is_waited_for_a_little_and_then_the_line_is_told() {
     stdin.write_all(b"{\"credential\": \"credential number 2\"}\n").unwrap();
     let said: Vec<String> = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(3), "{said:?}");
-    assert!(said[0].starts_with("stopped: the lines up to 1 are done (1 imported, 0 refused), resume from line 2"), "{said:?}");
+    assert!(
+        said[0].starts_with("stopped: the lines up to 1 are done (1 imported, 0 refused), resume from line 2"),
+        "{said:?}"
+    );
 }

@@ -8,7 +8,12 @@ use tonic::{Code, Status};
 
 /// An entry with the text of a credential.
 fn text(line: i64, credential: &str) -> ImportKeysEntry {
-    ImportKeysEntry { line, key: Some(Key::default()), material: Some(Material::Credential(credential.to_owned())), ..Default::default() }
+    ImportKeysEntry {
+        line,
+        key: Some(Key::default()),
+        material: Some(Material::Credential(credential.to_owned())),
+        ..Default::default()
+    }
 }
 
 /// An entry with the digest of a credential.
@@ -112,7 +117,10 @@ async fn imported_keys_work_by_their_own_text_and_live_like_any_other() {
         server.check(credential).allowed().await;
     }
     // As a caller, too.
-    refused(send!(server.bearer(OLD).keys(), get_key, GetKeyRequest { name: "tenants/acme/keys/old" }), Code::PermissionDenied);
+    refused(
+        send!(server.bearer(OLD).keys(), get_key, GetKeyRequest { name: "tenants/acme/keys/old" }),
+        Code::PermissionDenied,
+    );
     let found = send!(owner.keys(), lookup_key, LookupKeyRequest { credential: OLDER }).unwrap().key.unwrap();
     assert_eq!(found.name, "tenants/acme/keys/older");
 
@@ -172,7 +180,8 @@ async fn a_key_of_another_keyward_keeps_its_id() {
     server.check(&made.credential).denied(&[Reason::NotFound]).await;
     import(&acme.owner, &acme.name, vec![text(1, &made.credential).id("moved")]).await;
     server.check(&made.credential).allowed().await;
-    let key = send!(acme.owner.keys(), get_key, GetKeyRequest { name: "tenants/acme/keys/moved" }).unwrap().key.unwrap();
+    let key =
+        send!(acme.owner.keys(), get_key, GetKeyRequest { name: "tenants/acme/keys/moved" }).unwrap().key.unwrap();
     assert_eq!(key.obfuscated_credential, made.key.unwrap().obfuscated_credential);
     // No credential of another form is there.
     server.check("kw_whatever").denied(&[Reason::Malformed]).await;
@@ -189,7 +198,11 @@ async fn everything_may_be_sent_twice() {
     // In another stream, and as the same message twice in one.
     let (answers, end) = sent(
         &acme.owner,
-        vec![batch(&acme.name, 7, entries()), batch("", 7, entries()), batch(&acme.name, 8, vec![digest(5, OLD).id("old")])],
+        vec![
+            batch(&acme.name, 7, entries()),
+            batch("", 7, entries()),
+            batch(&acme.name, 8, vec![digest(5, OLD).id("old")]),
+        ],
     )
     .await;
     end.unwrap();
@@ -365,7 +378,11 @@ async fn a_stream_ends_with_what_is_wrong_with_a_message() {
 }
 
 /// Sends a batch, has something done, and sends another on the same stream.
-async fn interrupted(acme: &TestTenant, client: &Client, done: impl AsyncFnOnce()) -> Result<Option<ImportKeysResponse>, Status> {
+async fn interrupted(
+    acme: &TestTenant,
+    client: &Client,
+    done: impl AsyncFnOnce(),
+) -> Result<Option<ImportKeysResponse>, Status> {
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     let opening = client.keys();
     let mut opening = opening;

@@ -187,8 +187,11 @@ fn row<R: Read>(lines: &mut Lines<R>) -> io::Result<Option<(i64, i64, Result<csv
 }
 
 fn parse(text: &[u8]) -> Result<csv::StringRecord, String> {
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(text.len().max(1)).from_reader(text);
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .buffer_capacity(text.len().max(1))
+        .from_reader(text);
     let mut row = csv::StringRecord::new();
     match reader.read_record(&mut row) {
         Ok(true) => Ok(row),

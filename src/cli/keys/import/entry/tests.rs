@@ -34,10 +34,9 @@ fn wanted() -> ImportKeysEntry {
 #[test]
 fn json_and_csv_say_the_same_by_either_name() {
     let grants = r#"[{"resources": {"resource": "doc/*", "actions": ["read"]}}]"#;
-    for [id, display_name, expire_time, allowed_ips] in [
-        ["key_id", "display_name", "expire_time", "allowed_ips"],
-        ["keyId", "displayName", "expireTime", "allowedIps"],
-    ] {
+    for [id, display_name, expire_time, allowed_ips] in
+        [["key_id", "display_name", "expire_time", "allowed_ips"], ["keyId", "displayName", "expireTime", "allowedIps"]]
+    {
         let json = format!(
             r#"{{"{id}": "ci", "credential": "a key of old", "{display_name}": "CI", "grants": {grants},
                 "{expire_time}": "2030-03-17T17:46:40Z", "{allowed_ips}": ["192.0.2.0/24", "::1"],

@@ -20,7 +20,8 @@ fn lines(expected: &[(i64, &str)]) -> Vec<(i64, String)> {
 
 #[test]
 fn a_bad_line_spoils_no_other() {
-    let json = "{\"key_id\": \"a\", \"credential\": \"1\"}\r\n\n  \nnonsense\n{\"key_id\": \"b\", \"credential\": \"2\"}";
+    let json =
+        "{\"key_id\": \"a\", \"credential\": \"1\"}\r\n\n  \nnonsense\n{\"key_id\": \"b\", \"credential\": \"2\"}";
     let expected = [(1, "a"), (4, "is not JSON: it ends or goes wrong at column 2"), (5, "b")];
     assert_eq!(told(json, FileFormat::Jsonl), lines(&expected));
 

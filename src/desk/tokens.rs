@@ -1,0 +1,335 @@
+//! Commands on access tokens, and what tokens and sessions share.
+
+use super::{Call, Desk, detached, new_uid};
+use crate::check::{Answer, Caller, Principal};
+use crate::domain::actor::Actor;
+use crate::domain::change::Change;
+use crate::domain::clock::Time;
+use crate::domain::credential::{Credential, CredentialId, Digest, Shape, parse};
+use crate::domain::decision::{Held, Query, Reason, Reasons};
+use crate::domain::facts::Holder;
+use crate::domain::key::KeyType;
+use crate::domain::name::{Collection, TenantId, TokenId};
+use crate::domain::permission::Grants;
+use crate::domain::policy::Demand;
+use crate::domain::token::{AccessToken, DEFAULT_TOKEN_LIFE, Parent, Proof, Session, TokenFormat, Wanted, compile};
+use crate::error::{Error, Result};
+use crate::store::{Draft, Entry};
+use serde_json::json;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// One text for an application that is not there, one that is not verified, and a wrong secret.
+const REFUSED_APPLICATION: &str = "there is no such application, it is not verified, or the secret is another";
+
+/// What an access token is asked for with.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The secret of the application, or the credential of the key.
+    pub credential: Zeroizing<String>,
+    /// The second secret of the key.
+    pub secret_key: Zeroizing<String>,
+    /// The name of the application whose secret it is to be; `None` asks for a token of a key.
+    pub application: Option<String>,
+}
+
+/// What `CreateToken` asks for.
+#[derive(Debug)]
+pub struct NewToken {
+    /// The proof.
+    pub exchange: Exchange,
+    /// The narrower set; `None` is all that the subject holds.
+    pub permissions: Option<Vec<Wanted>>,
+    /// Whom it is for.
+    pub audience: Vec<String>,
+    /// How long it is to live.
+    pub ttl: Option<Duration>,
+    /// Its form.
+    pub format: TokenFormat,
+}
+
+/// A new token; the text is shown once.
+#[derive(Debug)]
+pub struct Minted {
+    /// The token.
+    pub token: AccessToken,
+    /// Its text.
+    pub text: Credential,
+    /// The revision that made it, or that it rests on.
+    pub revision: i64,
+}
+
+/// Whoever asks for a token, found good.
+struct Subject {
+    actor: Actor,
+    tenant: TenantId,
+    parent: Parent,
+    secret_version: i64,
+    expire_time: Option<Time>,
+    revision: i64,
+}
+
+/// Makes an access token for whoever shows a secret. The secret is the proof: it is checked by the same check as
+/// everyone's, and what it does not hold it cannot hand on.
+pub async fn create(desk: Desk, call: Call, new: NewToken) -> Result<Minted> {
+    let subject = prove(&desk, &call, &new.exchange)?;
+    let narrow = new.permissions.as_deref().map(compile);
+    refuse_wider(&subject.actor, narrow.as_ref(), &desk.index.directory())?;
+    match new.format {
+        TokenFormat::Opaque => detached(create_opaque(desk, call, new, subject, narrow)).await,
+        TokenFormat::Jwt => Err(Error::precondition("TOKEN_FORMAT_JWT", "needs signing keys")),
+    }
+}
+
+fn refuse_wider(
+    actor: &Actor,
+    narrow: Option<&Grants>,
+    directory: &impl crate::domain::policy::Directory,
+) -> Result<()> {
+    match narrow.and_then(|narrow| actor.power().lacks(narrow, directory)) {
+        Some((resource, action)) => {
+            Err(Error::Forbidden { missing: format!("{action} on {resource}, which the token would hold") })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Until when a token lives: never longer than what it is made from.
+fn expire_time(now: Time, ttl: Option<Duration>, parent: Option<Time>) -> Result<Time> {
+    match (ttl, parent) {
+        (Some(ttl), Some(parent)) if now.after(ttl) > parent => {
+            Err(Error::Forbidden { missing: "a life as long as the ttl of the token".to_owned() })
+        }
+        (Some(ttl), _) => Ok(now.after(ttl)),
+        (None, Some(parent)) => Ok(now.after(DEFAULT_TOKEN_LIFE).min(parent)),
+        (None, None) => Ok(now.after(DEFAULT_TOKEN_LIFE)),
+    }
+}
+
+fn query<'a>(exchange: &'a Exchange, call: &'a Call) -> Query<'a> {
+    Query { secret_key: &exchange.secret_key, source_ip: &call.source_ip, ..Query::default() }
+}
+
+/// Who shows a secret, if it is good for a token.
+fn prove(desk: &Desk, call: &Call, exchange: &Exchange) -> Result<Subject> {
+    let answer = desk.index.check(&exchange.credential, &query(exchange, call), desk.clock.now())?;
+    let refused = |reasons: Reasons| match &exchange.application {
+        Some(_) => Error::Unauthenticated { reason: REFUSED_APPLICATION.to_owned() },
+        None => Error::Unauthenticated { reason: names(reasons) },
+    };
+    let reasons = answer.decision.reasons();
+    let Answer { principal: Some(principal), revision, decision } = answer else { return Err(refused(reasons)) };
+    let Some(held) = principal.held() else { return Err(refused(Reasons::only(Reason::NotFound))) };
+    let parent = parent_of(&held).ok_or_else(|| refused(Reasons::only(Reason::NotFound)))?;
+    if exchange.application.as_ref().is_some_and(|name| *name != held.facts.name()) {
+        return Err(refused(Reasons::only(Reason::NotFound)));
+    }
+    if !decision.is_allowed() {
+        let is_held_back = reasons.iter().all(|reason| {
+            matches!(
+                reason,
+                Reason::Revoked
+                    | Reason::Suspended
+                    | Reason::TenantSuspended
+                    | Reason::OwnerSuspended
+                    | Reason::ApplicationRevoked
+            )
+        });
+        return Err(if is_held_back {
+            Error::precondition(held.facts.name(), format!("makes no tokens now: {}", names(reasons)))
+        } else {
+            refused(reasons)
+        });
+    }
+    Ok(Subject {
+        actor: Actor::of(held.to_chain()),
+        tenant: held.facts.tenant.clone(),
+        parent,
+        secret_version: principal.secret_version(&Digest::of(exchange.credential.as_bytes())),
+        expire_time: held.expire_time(),
+        revision,
+    })
+}
+
+fn names(reasons: Reasons) -> String {
+    let names: Vec<&str> = reasons.iter().map(Reason::as_str).collect();
+    names.join(", ")
+}
+
+/// What a token is made from: an application, or a master or regular key; of a token or session none is made.
+fn parent_of(held: &Held<'_>) -> Option<Parent> {
+    match (&held.facts.holder, held.token) {
+        (Holder::Application(id), None) => Some(Parent::Application(id.clone())),
+        (Holder::Key { id, kind: KeyType::Master | KeyType::Regular }, None) => Some(Parent::Key(id.clone())),
+        (Holder::Key { .. } | Holder::Application(_) | Holder::Session(_), _) => None,
+    }
+}
+
+async fn create_opaque(
+    desk: Desk,
+    call: Call,
+    new: NewToken,
+    subject: Subject,
+    narrow: Option<Grants>,
+) -> Result<Minted> {
+    let NewToken { exchange, permissions, audience, ttl, format } = new;
+    let draft = desk.store.begin().await?;
+    let proof = Proof::Credential(Digest::of(exchange.credential.as_bytes()));
+    let actor = draft.readmit(&proof, &query(&exchange, &call)).await?;
+    let narrow = narrow.unwrap_or_default();
+    let directory = draft.directory(&subject.tenant, &narrow).await?;
+    refuse_wider(&actor, Some(&narrow), &directory)?;
+    let now = draft.now();
+    let expire_time = expire_time(now, ttl, actor.chain().and_then(|chain| chain.held().expire_time()))?;
+    let lost = || Error::internal("the tenant of a credential is not there");
+    let tenant = draft.tenant(&subject.tenant).await?.ok_or_else(lost)?;
+    let (text, secret) = draft.mint(&tenant.credential_prefix);
+    let uid = new_uid(now);
+    let token = AccessToken {
+        tenant: tenant.id,
+        id: TokenId::of_uid(uid),
+        uid,
+        parent: subject.parent,
+        secret_version: subject.secret_version,
+        based_revision: draft.revision(),
+        permissions,
+        audience,
+        format,
+        digest: Some(secret.digest),
+        credential_id: secret.id,
+        create_time: now,
+        update_time: now,
+        expire_time,
+        revoke_time: None,
+        revision: 0,
+    };
+    let entry = Entry {
+        kind: "token.create",
+        tenant: Some(token.tenant.clone()),
+        actor: token.parent.name(&token.tenant),
+        credential_id: credential_id(&exchange.credential),
+        subject: token.name(),
+        request_id: call.request_id,
+        source_ip: call.source_ip,
+        detail: json!({ "after": describe(&token) }),
+    };
+    let revision = commit(&desk, draft, Change::Token(Box::new(token.clone())), entry).await?;
+    Ok(Minted { token: AccessToken { revision, ..token }, text, revision })
+}
+
+async fn commit(desk: &Desk, draft: Draft, change: Change, entry: Entry) -> Result<i64> {
+    let revision = draft.commit(vec![change], entry, None).await?;
+    desk.ledger.applied(revision).await?;
+    Ok(revision)
+}
+
+/// The `{id}` of a credential of our form, for events.
+fn credential_id(text: &str) -> String {
+    match parse(text) {
+        Shape::Ours { id, .. } => id.to_owned(),
+        Shape::Broken { .. } | Shape::Foreign => String::new(),
+    }
+}
+
+/// What a token or session that is in force is worth.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Whom it stands for.
+    pub principal: Principal,
+    /// What it holds.
+    pub permissions: Grants,
+    /// From when on it is refused.
+    pub expire_time: Option<Time>,
+}
+
+/// What a token or session is worth; `None` if it is not in force or the caller may not see it.
+pub fn introspect(desk: &Desk, caller: &Caller, text: &str) -> Result<Option<Inspection>> {
+    let answer = desk.index.ask(text, &Query::default(), desk.clock.now())?;
+    // Where it may be used from, and by whom, is for a Check to say.
+    let is_active = answer.decision.reasons().iter().all(|reason| {
+        matches!(reason, Reason::IpNotAllowed | Reason::ReferrerNotAllowed | Reason::TokenAudienceMismatch)
+    });
+    let Some(principal) = answer.principal.filter(|_| is_active) else { return Ok(None) };
+    let Some(held) = principal.held() else { return Ok(None) };
+    let Some((collection, id)) = place(&held) else { return Ok(None) };
+    let tenant = &held.facts.tenant;
+    let whose = desk.index.directory().whose_held(&held);
+    let demand = Demand { collection, id, action: "introspect", whose };
+    let actor = caller.actor();
+    if actor.tenant().is_some_and(|own| own != tenant) || !actor.power().may(&demand) {
+        return Ok(None);
+    }
+    let permissions = crate::domain::policy::Power::of(&held).described();
+    let expire_time = held.expire_time();
+    Ok(Some(Inspection { permissions, expire_time, principal }))
+}
+
+/// The collection and id of what was shown, if it is a token or a session.
+fn place<'a>(held: &Held<'a>) -> Option<(Collection, &'a str)> {
+    match (held.token, &held.facts.holder) {
+        (Some(token), _) => Some((Collection::Tokens, token.id.as_str())),
+        (None, Holder::Session(id)) => Some((Collection::Sessions, id.as_str())),
+        (None, Holder::Key { .. } | Holder::Application(_)) => None,
+    }
+}
+
+/// Ends a token or a session; an unknown one is ended already. Answers with the revision by which it was.
+pub async fn revoke(desk: Desk, caller: Caller, call: Call, text: Zeroizing<String>) -> Result<i64> {
+    let edit = desk.edit(&caller, call).await?;
+    let digest = Digest::of(text.as_bytes());
+    let is_own = |tenant: &TenantId| edit.actor.tenant().is_none_or(|own| own == tenant);
+    let now = edit.now();
+    if let Some(mut token) = edit.draft.token_of_digest(&digest).await?.filter(|token| is_own(&token.tenant)) {
+        let whose = edit.draft.whose(&token.tenant, Collection::Tokens, token.id.as_str()).await?;
+        edit.demand(&Demand { collection: Collection::Tokens, id: token.id.as_str(), action: "revoke", whose })?;
+        if token.revoke_time.is_some() || token.is_forgotten(now) {
+            return Ok(edit.nothing(()).await?.revision);
+        }
+        token.revoke_time = Some(now);
+        token.update_time = now;
+        let (tenant, name, detail) = (token.tenant.clone(), token.name(), json!({ "after": describe(&token) }));
+        let changes = vec![Change::Token(Box::new(token))];
+        return edit.commit("token.revoke", Some(&tenant), name, changes, detail, None).await;
+    }
+    if let Some(mut session) = edit.draft.session_of_digest(&digest).await?.filter(|session| is_own(&session.tenant)) {
+        let whose = edit.draft.whose(&session.tenant, Collection::Sessions, session.id.as_str()).await?;
+        edit.demand(&Demand { collection: Collection::Sessions, id: session.id.as_str(), action: "revoke", whose })?;
+        if session.revoke_time.is_some() || session.is_forgotten(now) {
+            return Ok(edit.nothing(()).await?.revision);
+        }
+        session.revoke_time = Some(now);
+        session.update_time = now;
+        let (tenant, name, detail) = (session.tenant.clone(), session.name(), describe_session(&session));
+        let changes = vec![Change::Session(Box::new(session))];
+        return edit.commit("session.revoke", Some(&tenant), name, changes, detail, None).await;
+    }
+    let other = edit.draft.chain(&digest).await?;
+    if other.is_some_and(|chain| is_own(&chain.facts.tenant)) {
+        let rule = "is the credential of a key or an application, not a token; use RevokeKey, RevokeApplication or RevokeCredentials";
+        return Err(Error::invalid("token", rule));
+    }
+    Ok(edit.nothing(()).await?.revision)
+}
+
+/// A token as events tell of it.
+fn describe(token: &AccessToken) -> serde_json::Value {
+    json!({
+        "parent": token.parent.name(&token.tenant),
+        "permissions": token.permissions,
+        "audience": token.audience,
+        "format": token.format,
+        "expire_micros": token.expire_time,
+        "is_revoked": token.revoke_time.is_some(),
+        "credential_id": token.credential_id.as_ref().map(CredentialId::as_str),
+    })
+}
+
+/// A session as events tell of it.
+pub(super) fn describe_session(session: &Session) -> serde_json::Value {
+    json!({
+        "user": crate::domain::name::user_name(&session.tenant, &session.user),
+        "expire_micros": session.expire_time,
+        "is_revoked": session.revoke_time.is_some(),
+        "credential_id": session.credential_id.as_str(),
+    })
+}

@@ -1,0 +1,77 @@
+//! `keyward.v1.TokenService`.
+
+use super::caller::Admitted;
+use super::{Api, caller, convert, rpcs};
+use crate::desk::{detached, tokens};
+use crate::domain::name::Collection;
+use crate::error::{Error, Result};
+use crate::proto::v1 as proto;
+use crate::proto::v1::token_service_server::TokenService;
+use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct TokenApi(pub Api);
+
+/// Refuses a text that is not looked at; what it must be is told only to those who may use the RPC at all.
+fn is_text(admitted: &Admitted, token: &str) -> Result<()> {
+    convert::token_text(token).or_else(|violation| {
+        admitted.may_at_all(Collection::Tokens).or_else(|_| admitted.may_at_all(Collection::Sessions))?;
+        Err(violation)
+    })
+}
+
+#[tonic::async_trait]
+impl TokenService for TokenApi {
+    async fn create_token(
+        &self,
+        request: Request<proto::CreateTokenRequest>,
+    ) -> Result<Response<proto::CreateTokenResponse>, Status> {
+        let call = caller::call_of(&request);
+        let new = convert::new_token(request.into_inner())?;
+        let minted = tokens::create(self.0.desk.clone(), call, new).await?;
+        Ok(Response::new(convert::minted_out(minted)))
+    }
+
+    async fn create_session(
+        &self,
+        _: Request<proto::CreateSessionRequest>,
+    ) -> Result<Response<proto::CreateSessionResponse>, Status> {
+        Err(Error::Unbuilt { method: rpcs::CREATE_SESSION.method }.into())
+    }
+
+    async fn list_sessions(
+        &self,
+        _: Request<proto::ListSessionsRequest>,
+    ) -> Result<Response<proto::ListSessionsResponse>, Status> {
+        Err(Error::Unbuilt { method: rpcs::LIST_SESSIONS.method }.into())
+    }
+
+    async fn introspect_token(
+        &self,
+        request: Request<proto::IntrospectTokenRequest>,
+    ) -> Result<Response<proto::IntrospectTokenResponse>, Status> {
+        let admitted = self.0.gate.admit(&request, rpcs::INTROSPECT_TOKEN)?;
+        let proto::IntrospectTokenRequest { token } = request.into_inner();
+        is_text(&admitted, &token)?;
+        let found = tokens::introspect(&self.0.desk, &admitted.caller, &token)?;
+        Ok(Response::new(convert::inspection_out(found)))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<proto::RevokeTokenRequest>,
+    ) -> Result<Response<proto::RevokeTokenResponse>, Status> {
+        let admitted = self.0.gate.admit(&request, rpcs::REVOKE_TOKEN)?;
+        let proto::RevokeTokenRequest { token } = request.into_inner();
+        is_text(&admitted, &token)?;
+        let desk = self.0.desk.clone();
+        let revision = detached(tokens::revoke(desk, admitted.caller, admitted.call, Zeroizing::new(token))).await?;
+        Ok(Response::new(proto::RevokeTokenResponse { revision }))
+    }
+
+    async fn get_jwks(&self, _: Request<proto::GetJwksRequest>) -> Result<Response<proto::GetJwksResponse>, Status> {
+        Err(Error::Unbuilt { method: rpcs::GET_JWKS.method }.into())
+    }
+}
