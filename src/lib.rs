@@ -64,7 +64,7 @@
 //!
 //! # What is absent
 //!
-//! Applications, tokens, sessions, passwords, imports, usage, watching events and the administration of replicas are in
+//! Applications, tokens, sessions, passwords, usage, watching events and the administration of replicas are in
 //! the contract and answer `UNIMPLEMENTED`. Envoy's ext_authz, TLS, PostgreSQL and MySQL, and with them several replicas,
 //! leases and the barrier among them, are not here. A Check does not wait for an unknown credential to arrive from
 //! elsewhere, as there is no elsewhere.

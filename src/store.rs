@@ -8,6 +8,7 @@ mod chain;
 mod draft;
 mod entity;
 mod failure;
+mod import;
 mod log;
 mod mail;
 mod migration;

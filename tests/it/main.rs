@@ -26,6 +26,7 @@ mod errors;
 mod events;
 mod harness;
 mod history;
+mod import;
 mod jwt;
 mod keys;
 mod mail;
