@@ -2,11 +2,15 @@
 //! here; what breaks a rule is collected, so that a client sees all of it at once. A file per kind of thing; this one has
 //! what they share.
 
+mod applications;
 mod events;
 mod keys;
 mod people;
 mod tokens;
 
+pub(super) use applications::{
+    APPLICATION_FILTER, application_out, application_patch, new_application, secret_rotation,
+};
 pub(super) use events::{EVENT_FILTER, event_out};
 pub(super) use keys::{
     KEY_FILTER, key_out, key_patch, key_type_out, master_rotation, new_key, revocation_reason, rotation,
