@@ -12,10 +12,11 @@
 //! | [`replica`] | this process as a reader of the log: the follower is the only one that writes the index | requests |
 //! | [`mail`] | the post: sends what mutations queued, at least once | what mails say, and when one is queued |
 //! | [`desk`] | commands of admitted callers: a file per resource, a function per RPC | gRPC, SQL |
+//! | [`keyring`] | the private halves of the keys that sign JWTs: makes, seals, opens them | requests, which key it is time for |
 //! | [`grpc`] | the wire: a file per service; a handler is *admit, convert, command* | rules |
 //! | [`proto`] | what is generated from the contract | anything by hand |
 //! | [`server`], [`config`], [`telemetry`] | wiring and life; flags, environment and file; logs, metrics, traces | |
-//! | [`cli`] | the client, a file per noun; knows the contract only | |
+//! | [`cli`] | the client, a file per noun; knows the contract, and of the rest the form of credentials only | |
 //! | [`error`], [`clock`] | what a caller can act on; the one reader of the wall clock | gRPC, SQL |
 //!
 //! ```text

@@ -10,6 +10,7 @@ mod prepare;
 mod signing;
 
 use super::CannotDecide;
+use super::jwt::Verified;
 use super::uses::Uses;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
@@ -19,7 +20,7 @@ use crate::domain::facts::Holder;
 use crate::domain::name::{Collection, KeyId, Owner, TenantId, UserId};
 use crate::domain::policy::{Directory, Whose};
 pub use entry::Principal;
-pub(super) use entry::{Entry, Place, Reached};
+pub(super) use entry::{Entry, Place, Reached, TokenEntry};
 use entry::{TenantCell, UserCell};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
@@ -60,6 +61,7 @@ pub struct Index {
     credential_count: AtomicI64,
     uses: Uses,
     signing: Signing,
+    verified: Verified,
 }
 
 fn shards<K>() -> Box<[Shard<K>]> {
@@ -83,6 +85,7 @@ impl Default for Index {
             credential_count: AtomicI64::new(0),
             uses: Uses::default(),
             signing: Signing::default(),
+            verified: Verified::default(),
         }
     }
 }
@@ -131,6 +134,11 @@ impl Index {
     /// Whose things are.
     pub fn directory(&self) -> IndexDirectory<'_> {
         IndexDirectory(self)
+    }
+
+    /// The JWTs whose signatures were verified.
+    pub(super) fn verified(&self) -> &Verified {
+        &self.verified
     }
 
     /// Notes that a key itself was accepted.

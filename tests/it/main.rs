@@ -26,6 +26,7 @@ mod errors;
 mod events;
 mod harness;
 mod history;
+mod jwt;
 mod keys;
 mod mail;
 mod people;

@@ -137,7 +137,8 @@ fn row(method: &str) -> Option<Row> {
         "TokenService/IntrospectToken" => asks(Token, TOKEN, r#"{"token": "$credential"}"#, "YYYYYQQYQQQQQ"),
         // Another tenant's is unknown, and an unknown one is ended already.
         "TokenService/RevokeToken" => asks(Token, TOKEN, r#"{"token": "$credential"}"#, "YYYDYDDYDDDDY"),
-        "TokenService/CreateSession" | "TokenService/ListSessions" | "TokenService/GetJwks" => Unbuilt,
+        "TokenService/GetJwks" => Open { request: "{}" },
+        "TokenService/CreateSession" | "TokenService/ListSessions" => Unbuilt,
         _ if ["ApplicationService/", "AdminService/"].iter().any(|it| method.starts_with(it)) => Unbuilt,
         _ => return None,
     })
@@ -468,7 +469,7 @@ async fn every_rpc_answers_every_kind_of_caller_as_it_must() {
         }
     }
     assert!(faults.is_empty(), "{} of {cells} cells:\n{}", faults.len(), faults.join("\n"));
-    assert_eq!((built, cells), (36, 55 * (26 + 13)), "the exceptions may only become fewer");
+    assert_eq!((built, cells), (37, 55 * (26 + 13)), "the exceptions may only become fewer");
 }
 
 #[test]
