@@ -2,6 +2,7 @@
 //! carries out. A mutation is an `Edit`: the caller is admitted once more under the head lock, then decides, commits,
 //! and waits until the index has it. Knows neither gRPC nor SQL. Mutations are run by [`detached`].
 
+pub mod applications;
 pub mod events;
 pub mod import;
 pub mod keys;
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::domain::actor::{Actor, Holdings};
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
+use crate::domain::grant::Grant;
 use crate::domain::key::Key;
 use crate::domain::name::{ApplicationId, Collection, KeyId, TenantId, UserId};
 use crate::domain::policy::{Demand, Whose, whose_user};
@@ -168,14 +170,18 @@ impl Edit<'_> {
 
     /// The same of a key whose owner is known to be of that role.
     pub(crate) async fn confer_key_of(&self, key: &Key, role: Option<Role>) -> Result<()> {
+        self.confer(&key.tenant, &key.grants, &Holdings::of_key(key, role)).await
+    }
+
+    /// Refuses the caller unless it holds all of `holdings`, which come from `grants`.
+    pub(crate) async fn confer(&self, tenant: &TenantId, grants: &[Grant], holdings: &Holdings) -> Result<()> {
         // Only a member's right to hand on depends on whose things are.
         let directory = if self.actor.is_member() {
-            self.draft.directory(&key.tenant, &crate::domain::grant::compile(&key.grants)).await?
+            self.draft.directory(tenant, &crate::domain::grant::compile(grants)).await?
         } else {
             RowDirectory::default()
         };
-        let holdings = Holdings::of_key(key, role);
-        self.actor.may_confer(&holdings, &directory).map_err(|missing| Error::Forbidden { missing })
+        self.actor.may_confer(holdings, &directory).map_err(|missing| Error::Forbidden { missing })
     }
 
     /// Refuses the caller unless it holds everything that `user` will hold.

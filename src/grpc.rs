@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks gRPC")]
 
+mod applications;
 mod caller;
 mod check;
 mod convert;
@@ -19,6 +20,7 @@ mod tokens;
 mod unbuilt;
 mod users;
 
+pub use applications::ApplicationApi;
 pub use check::{CheckApi, Door};
 pub use events::EventApi;
 pub use keys::KeyApi;

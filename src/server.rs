@@ -16,7 +16,7 @@ use crate::domain::credential::Credential;
 use crate::error::{Error, Result};
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
-use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
+use crate::grpc::{Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
 use crate::keyring::Keyring;
 use crate::mail::Post;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
@@ -323,7 +323,7 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
         .add_service(UserServiceServer::new(UserApi(api.clone())).max_decoding_message_size(limit))
         .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
         .add_service(TokenServiceServer::new(TokenApi(api.clone())).max_decoding_message_size(limit))
-        .add_service(ApplicationServiceServer::new(Unbuilt).max_decoding_message_size(limit))
+        .add_service(ApplicationServiceServer::new(ApplicationApi::new(api.clone())).max_decoding_message_size(limit))
         .add_service(AdminServiceServer::new(Unbuilt).max_decoding_message_size(limit))
         .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(limit)))
 }

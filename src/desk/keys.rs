@@ -105,6 +105,7 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Resu
     let whose = edit.whose_key(&key).await?;
     edit.demand(&Demand { collection: Collection::Keys, id: "*", action: "create", whose })?;
     edit.confer_key(&key).await?;
+    refuse_beyond_application(&edit, &key).await?;
     if edit.draft.key(&key.tenant, &key.id).await?.is_some() {
         return Err(Error::AlreadyExists { field: "key_id", value: key.id.to_string() });
     }
@@ -131,7 +132,32 @@ pub(super) async fn owner_of_new(edit: &Edit<'_>, parent: &KeyParent) -> Result<
     match edit.draft.owner_state(&parent.tenant, Some(&owner)).await? {
         None => Err(Error::not_found(name)),
         Some(state) if state.standing == Standing::Deleted => Err(Error::precondition(name, "is deleted")),
-        Some(_) => Ok(owner),
+        Some(_) => {
+            refuse_deleted_application(edit, &parent.tenant, &owner).await?;
+            Ok(owner)
+        }
+    }
+}
+
+async fn refuse_deleted_application(edit: &Edit<'_>, tenant: &TenantId, owner: &Owner) -> Result<()> {
+    let Owner::Application(id) = owner else { return Ok(()) };
+    match edit.draft.application(tenant, id).await? {
+        Some(application) if application.delete_time.is_none() => Ok(()),
+        Some(_) => Err(Error::precondition(owner.name(tenant), "is deleted")),
+        None => Err(Error::not_found(owner.name(tenant))),
+    }
+}
+
+/// A key of an application holds at most what that holds.
+async fn refuse_beyond_application(edit: &Edit<'_>, key: &Key) -> Result<()> {
+    let Some(Owner::Application(id)) = &key.owner else { return Ok(()) };
+    let application = edit.draft.application(&key.tenant, id).await?;
+    let lacking = application.and_then(|application| Some((application.lacks(&key.grants)?, application.name())));
+    match lacking {
+        Some(((resource, action), name)) => {
+            Err(Error::Forbidden { missing: format!("{action} on {resource}, which {name} does not hold itself") })
+        }
+        None => Ok(()),
     }
 }
 
@@ -274,6 +300,9 @@ pub async fn update(
     edit.confer_key(&key).await?;
     if key == before {
         return edit.nothing(key).await;
+    }
+    if key.grants != before.grants {
+        refuse_beyond_application(&edit, &key).await?;
     }
     refuse_taken_name(&edit, &key).await?;
     let detail = json!({ "before": describe(&before), "after": describe(&key) });
@@ -513,6 +542,9 @@ pub async fn undelete(desk: Desk, caller: Caller, call: Call, name: KeyName, eta
     let owner = edit.draft.owner_state(&key.tenant, key.owner.as_ref()).await?;
     if owner.is_some_and(|owner| owner.standing == Standing::Deleted) {
         return Err(Error::precondition(key.name(), "belongs to an owner who is deleted"));
+    }
+    if let Some(owner) = &key.owner {
+        refuse_deleted_application(&edit, &key.tenant, owner).await?;
     }
     edit.confer_key(&key).await?;
     refuse_taken_name(&edit, &key).await?;

@@ -96,7 +96,7 @@ async fn open(desk: Desk, call: Call, proven: Proven) -> Result<SignedIn> {
         uid,
         user: user.id.clone(),
         digest: secret.digest,
-        credential_id: secret.id,
+        credential_id: secret.id.ok_or_else(|| Error::internal("a credential of ours has no id"))?,
         based_revision: draft.revision(),
         create_time: now,
         update_time: now,

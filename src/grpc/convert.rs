@@ -2,6 +2,7 @@
 //! here; what breaks a rule is collected, so that a client sees all of it at once. A file per kind of thing; this one has
 //! what they share.
 
+mod applications;
 mod events;
 mod import;
 mod keys;
@@ -9,6 +10,9 @@ mod people;
 mod sessions;
 mod tokens;
 
+pub(super) use applications::{
+    APPLICATION_FILTER, application_out, application_patch, new_application, secret_rotation,
+};
 pub(super) use events::{EVENT_FILTER, event_out};
 pub(super) use import::import_entry;
 pub(super) use keys::{
