@@ -9,6 +9,7 @@ import pty
 import re
 import select
 import subprocess
+import termios
 import time
 import unittest
 
@@ -284,6 +285,9 @@ class ToolThatAsks(Stranger):
             seen += read.decode()
             if answers and re.search(r": $", seen[asked:]):
                 asked = len(seen)
+                # Its question comes just before it stops the echo.
+                while termios.tcgetattr(terminal)[3] & termios.ECHO and time.monotonic() < deadline:
+                    time.sleep(0.005)
                 os.write(terminal, answers.pop(0).encode() + b"\n")
         os.close(terminal)
         _, status = os.waitpid(process, 0)

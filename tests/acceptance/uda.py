@@ -226,7 +226,7 @@ class UrbanDataAnalyticsByGrpc(Stranger):
         self.refused("UNAUTHENTICATED", self.uda.exchange, ATLAS, old)
         self.assertFalse(self.check(old_token, MAPS)[0], "a token dies with the secret that it came from")
         self.assertEqual(self.check(self.uda.exchange(ATLAS, new), MAPS), (True, []))
-        newest = self.uda.rotate(ATLAS, overlap="3600s")
+        newest = self.uda.rotate(ATLAS, overlap="7200s")
         for secret in (new, newest):
             self.assertEqual(self.check(self.uda.exchange(ATLAS, secret), MAPS), (True, []))
 
