@@ -64,7 +64,15 @@ struct Mutator {
 
 impl Mutator {
     fn new(id: u64) -> Self {
-        Self { id, dice: Dice(id), made: 0, keys: Vec::new(), in_doubt: None, fresh: BTreeSet::new(), acknowledged: Vec::new() }
+        Self {
+            id,
+            dice: Dice(id),
+            made: 0,
+            keys: Vec::new(),
+            in_doubt: None,
+            fresh: BTreeSet::new(),
+            acknowledged: Vec::new(),
+        }
     }
 
     /// One mutation; an error only if it was not answered.
@@ -245,7 +253,8 @@ impl Mutator {
                 let permissions = vec![Permission { resource: "doc/1".to_owned(), action: "read".to_owned() }];
                 CheckRequest { credential: credential.clone(), permissions, ..CheckRequest::default() }
             });
-            let of_tokens = key.tokens.iter().map(|token| CheckRequest { credential: token.text.clone(), ..Default::default() });
+            let of_tokens =
+                key.tokens.iter().map(|token| CheckRequest { credential: token.text.clone(), ..Default::default() });
             let request = BatchCheckRequest { checks: checks.chain(of_tokens).collect() };
             let mut answers =
                 CheckServiceClient::new(data.clone()).batch_check(request).await.unwrap().into_inner().results;
