@@ -18,10 +18,11 @@ mod read;
 mod readmit;
 mod rows;
 mod signing;
+mod snapshot;
 mod write;
 
 pub use draft::{Draft, Entry, Replay};
-pub use log::{Batch, Head, Snapshot};
+pub use log::{Batch, Head};
 pub use mail::QueuedMail;
 pub use open::Store;
 pub use passwords::StoredPassword;

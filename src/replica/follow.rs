@@ -98,41 +98,19 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock) -> Result<Le
 
 /// Puts all rows into `index`, at the revision they belong to.
 async fn load(store: &Store, index: &Index, clock: &Clock) -> Result<Head> {
-    let snapshot = store.snapshot().await?;
-    let revision = snapshot.head.revision;
     let now = clock.now();
-    if let Some(root) = snapshot.root {
-        index.apply(revision, vec![Change::Root(root)]);
-    }
-    for tenant in snapshot.tenants {
-        index.apply(revision, vec![Change::Tenant(tenant)]);
-    }
-    for user in snapshot.users {
-        index.apply(revision, vec![Change::User(user)]);
-    }
-    for key in snapshot.keys {
-        if !key.is_forgotten(now) {
-            index.apply(revision, vec![Change::Key(Box::new(key))]);
-        }
-    }
-    for application in snapshot.applications {
-        index.apply(revision, vec![Change::Application(Box::new(application))]);
-    }
-    for token in snapshot.tokens {
-        if !token.is_forgotten(now) {
-            index.apply(revision, vec![Change::Token(Box::new(token))]);
-        }
-    }
-    for session in snapshot.sessions {
-        if !session.is_forgotten(now) {
-            index.apply(revision, vec![Change::Session(Box::new(session))]);
-        }
-    }
-    for key in snapshot.signing_keys {
-        index.apply(revision, vec![Change::SigningKey(key)]);
-    }
-    index.apply(revision, Vec::new());
-    Ok(snapshot.head)
+    let is_forgotten = |change: &Change| match change {
+        Change::Key(key) => key.is_forgotten(now),
+        Change::Token(token) => token.is_forgotten(now),
+        Change::Session(session) => session.is_forgotten(now),
+        Change::Root(_) | Change::Tenant(_) | Change::User(_) | Change::Application(_) | Change::SigningKey(_) => false,
+    };
+    store
+        .snapshot(|head, mut changes| {
+            changes.retain(|change| !is_forgotten(change));
+            index.apply(head.revision, changes);
+        })
+        .await
 }
 
 async fn run(

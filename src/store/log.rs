@@ -2,20 +2,11 @@
 
 use super::chain;
 use super::draft::SHARD;
-use super::entity::{
-    access_token, api_key, api_key_secret, application, application_secret, audit_event, ledger_change, ledger_head,
-    tenant, tenant_user, user_session,
-};
+use super::entity::{audit_event, ledger_change, ledger_head};
 use super::failure::sort;
 use super::open::Store;
-use super::rows::{self, check_reader};
-use crate::domain::application::Application;
-use crate::domain::change::{Change, Root};
-use crate::domain::key::Key;
-use crate::domain::signing::SigningKey;
-use crate::domain::tenant::Tenant;
-use crate::domain::token::{AccessToken, Session};
-use crate::domain::user::User;
+use super::rows::check_reader;
+use crate::domain::change::Change;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait};
@@ -34,29 +25,6 @@ pub struct Head {
     pub revision: i64,
     /// The hash chain after it.
     pub chain: Vec<u8>,
-}
-
-/// All rows at one revision.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// The revision they belong to.
-    pub head: Head,
-    /// The root credential, once there is one.
-    pub root: Option<Root>,
-    /// All tenants.
-    pub tenants: Vec<Tenant>,
-    /// All users.
-    pub users: Vec<User>,
-    /// All keys.
-    pub keys: Vec<Key>,
-    /// All applications.
-    pub applications: Vec<Application>,
-    /// All access tokens.
-    pub tokens: Vec<AccessToken>,
-    /// All sessions.
-    pub sessions: Vec<Session>,
-    /// All signing keys, without their private halves.
-    pub signing_keys: Vec<SigningKey>,
 }
 
 /// What one revision changed.
@@ -91,53 +59,6 @@ impl Store {
     pub async fn head_revision(&self) -> Result<i64> {
         let row = ledger_head::Entity::find_by_id(SHARD).one(&self.reader).await.map_err(sort)?;
         row.map(|row| row.rev).ok_or_else(|| Error::internal("the ledger has no head"))
-    }
-
-    /// Everything, at one revision: one read transaction.
-    pub async fn snapshot(&self) -> Result<Snapshot> {
-        let transaction = self.follower.begin().await.map_err(sort)?;
-        let head = head(&transaction).await?;
-        let root = super::read::root(&transaction).await?;
-        let tenants = tenant::Entity::find().all(&transaction).await.map_err(sort)?;
-        let users = tenant_user::Entity::find().all(&transaction).await.map_err(sort)?;
-        let mut secrets: HashMap<(String, String), Vec<api_key_secret::Model>> = HashMap::new();
-        for secret in api_key_secret::Entity::find().all(&transaction).await.map_err(sort)? {
-            secrets.entry((secret.tenant_id.clone(), secret.key_id.clone())).or_default().push(secret);
-        }
-        let keys = api_key::Entity::find().all(&transaction).await.map_err(sort)?;
-        let mut application_secrets: HashMap<(String, String), Vec<application_secret::Model>> = HashMap::new();
-        for secret in application_secret::Entity::find().all(&transaction).await.map_err(sort)? {
-            let place = (secret.tenant_id.clone(), secret.application_id.clone());
-            application_secrets.entry(place).or_default().push(secret);
-        }
-        let applications = application::Entity::find().all(&transaction).await.map_err(sort)?;
-        let tokens = access_token::Entity::find().all(&transaction).await.map_err(sort)?;
-        let sessions = user_session::Entity::find().all(&transaction).await.map_err(sort)?;
-        let signing_keys = super::signing::keys(&transaction).await?;
-        transaction.commit().await.map_err(sort)?;
-        Ok(Snapshot {
-            head,
-            root,
-            tenants: tenants.into_iter().map(rows::tenant).collect::<Result<_>>()?,
-            users: users.into_iter().map(rows::user).collect::<Result<_>>()?,
-            keys: keys
-                .into_iter()
-                .map(|row| {
-                    let secrets = secrets.remove(&(row.tenant_id.clone(), row.id.clone())).unwrap_or_default();
-                    rows::key(row, secrets)
-                })
-                .collect::<Result<_>>()?,
-            applications: applications
-                .into_iter()
-                .map(|row| {
-                    let place = (row.tenant_id.clone(), row.id.clone());
-                    rows::application(row, application_secrets.remove(&place).unwrap_or_default())
-                })
-                .collect::<Result<_>>()?,
-            tokens: tokens.into_iter().map(rows::access_token).collect::<Result<_>>()?,
-            sessions: sessions.into_iter().map(rows::session).collect::<Result<_>>()?,
-            signing_keys,
-        })
     }
 
     /// What came after `from`, oldest first and at most `limit` revisions: contiguous, and linked to `from` by the
@@ -253,7 +174,7 @@ fn verify(before: &Head, event: &audit_event::Model, payloads: &[String]) -> Res
     }
 }
 
-async fn head(transaction: &DatabaseTransaction) -> Result<Head> {
+pub(super) async fn head(transaction: &DatabaseTransaction) -> Result<Head> {
     let row = ledger_head::Entity::find_by_id(SHARD)
         .one(transaction)
         .await

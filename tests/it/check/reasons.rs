@@ -77,6 +77,7 @@ async fn text_that_is_no_credential_is_missing_malformed_or_unknown() {
         let answer = server.check(&upper).asked().await;
         assert_eq!(answer.decision(), Decision::Denied);
     }
+    check("eyJhbGciOiJFZERTQSJ9.e30.x", Reason::TokenSignatureInvalid).await;
     for unknown in [
         " ",
         "x",
@@ -86,7 +87,6 @@ async fn text_that_is_no_credential_is_missing_malformed_or_unknown() {
         &format!("Bearer {good}"),
         &format!(" {good}"),
         &format!("\"{good}\""),
-        "eyJhbGciOiJFZERTQSJ9.e30.x",
         "\u{0}",
         "💥",
     ] {
