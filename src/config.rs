@@ -204,8 +204,11 @@ impl Config {
 
     fn checked(args: ServeArgs, file: ServeArgs) -> Result<Self> {
         let mut broken = Vec::new();
-        let database_url =
-            args.database_url.clone().or(file.database_url.clone()).unwrap_or_else(|| DEFAULT_DATABASE_URL.to_owned().into());
+        let database_url = args
+            .database_url
+            .clone()
+            .or(file.database_url.clone())
+            .unwrap_or_else(|| DEFAULT_DATABASE_URL.to_owned().into());
         if !SCHEMES.contains(&database_url.scheme()) {
             broken.push(Violation::new("--database-url", "must begin with sqlite:, postgres: or mysql:"));
         }

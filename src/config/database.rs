@@ -24,7 +24,9 @@ impl DatabaseUrl {
     /// The folder of a SQLite file; for other engines, where the server was started.
     pub fn folder(&self) -> &Path {
         let path = self.0.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
-        path.and_then(|path| Path::new(path).parent()).filter(|folder| folder != &Path::new("")).unwrap_or(Path::new("."))
+        path.and_then(|path| Path::new(path).parent())
+            .filter(|folder| folder != &Path::new(""))
+            .unwrap_or(Path::new("."))
     }
 }
 

@@ -52,7 +52,8 @@ macro_rules! change {
         let message = $request.into_inner();
         let name = $self.api.gate.application(&admitted, &message.name, "name")?;
         let desk = $self.api.desk.clone();
-        let changed = detached(applications::$command(desk, admitted.caller, admitted.call, name, message.etag)).await?;
+        let changed =
+            detached(applications::$command(desk, admitted.caller, admitted.call, name, message.etag)).await?;
         Ok(Response::new(proto::$response { application: out(&changed.thing), revision: changed.revision }))
     }};
 }
@@ -69,10 +70,7 @@ impl ApplicationService for ApplicationApi {
         let new = convert::new_application(parent, message)?;
         let desk = self.api.desk.clone();
         let made = detached(applications::create(desk, admitted.caller, admitted.call, new)).await?;
-        Ok(Response::new(proto::CreateApplicationResponse {
-            application: out(&made.thing),
-            revision: made.revision,
-        }))
+        Ok(Response::new(proto::CreateApplicationResponse { application: out(&made.thing), revision: made.revision }))
     }
 
     async fn verify_application(

@@ -67,17 +67,8 @@ pub(in crate::grpc) fn application_patch(
 ) -> Result<(ApplicationPatch, String)> {
     let mut violations = Violations::default();
     let mutable = ["display_name", "description", "contact_email", "grants"];
-    let fixed = [
-        "name",
-        "uid",
-        "create_time",
-        "update_time",
-        "etag",
-        "delete_time",
-        "owner",
-        "is_verified",
-        "is_revoked",
-    ];
+    let fixed =
+        ["name", "uid", "create_time", "update_time", "etag", "delete_time", "owner", "is_verified", "is_revoked"];
     let mask = Mask::parse(mask, &mutable, &fixed, &mut violations);
     let proto::Application {
         display_name,
