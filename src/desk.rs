@@ -4,10 +4,14 @@
 
 pub mod applications;
 pub mod events;
+pub mod import;
 pub mod keys;
 pub mod page;
+pub mod passwords;
 pub mod possession;
 pub mod root;
+pub mod sessions;
+pub mod sign_ins;
 pub mod signing;
 pub mod tenants;
 pub mod tokens;
@@ -23,7 +27,7 @@ use crate::domain::key::Key;
 use crate::domain::name::{ApplicationId, Collection, KeyId, TenantId, UserId};
 use crate::domain::policy::{Demand, Whose, whose_user};
 use crate::domain::tenant::{Standing, Tenant};
-use crate::domain::user::User;
+use crate::domain::user::{Role, User};
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
 use crate::replica::Ledger;
@@ -43,6 +47,10 @@ pub struct Desk {
     pub clock: Clock,
     /// What signs JWTs.
     pub keyring: Keyring,
+    /// Where passwords are hashed.
+    pub passwords: passwords::Passwords,
+    /// How often somebody may try to sign in.
+    pub sign_ins: Arc<sign_ins::SignIns>,
 }
 
 /// One call: where it came from, and under which id it is traced.
@@ -157,8 +165,12 @@ impl Edit<'_> {
     /// Refuses the caller unless it holds everything that `key` will hold.
     pub(crate) async fn confer_key(&self, key: &Key) -> Result<()> {
         let owner = self.draft.owner_state(&key.tenant, key.owner.as_ref()).await?;
-        let holdings = Holdings::of_key(key, owner.map(|owner| owner.role));
-        self.confer(&key.tenant, &key.grants, &holdings).await
+        self.confer_key_of(key, owner.map(|owner| owner.role)).await
+    }
+
+    /// The same of a key whose owner is known to be of that role.
+    pub(crate) async fn confer_key_of(&self, key: &Key, role: Option<Role>) -> Result<()> {
+        self.confer(&key.tenant, &key.grants, &Holdings::of_key(key, role)).await
     }
 
     /// Refuses the caller unless it holds all of `holdings`, which come from `grants`.

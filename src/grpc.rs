@@ -9,6 +9,7 @@ mod check;
 mod convert;
 mod events;
 pub mod health;
+mod import;
 mod keys;
 pub mod observe;
 pub mod rpcs;

@@ -10,6 +10,8 @@ use crate::check::Index;
 use crate::clock::Clock;
 use crate::config::{Address, CheckAuth, Config, DatabaseUrl, ServeArgs};
 use crate::desk::Desk;
+use crate::desk::passwords::Passwords;
+use crate::desk::sign_ins::SignIns;
 use crate::domain::credential::Credential;
 use crate::error::{Error, Result};
 use crate::grpc::health::Health;
@@ -135,7 +137,17 @@ impl Server {
         telemetry.show(gauges(&index));
 
         let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());
-        let desk = Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock: clock.clone(), keyring };
+        let passwords = Passwords::start()?;
+        let sign_ins = Arc::new(SignIns::new(clock.clone(), passwords.worker_count()));
+        let desk = Desk {
+            store: store.clone(),
+            index: Arc::clone(&index),
+            ledger,
+            clock: clock.clone(),
+            keyring,
+            passwords,
+            sign_ins,
+        };
         let api = Api::new(desk, &store.page_token_key().await?, &config.audience);
         let health = Health::default();
         let (stop, stopped) = watch::channel(false);

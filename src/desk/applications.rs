@@ -9,7 +9,7 @@ use crate::domain::actor::Holdings;
 use crate::domain::application::Application;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
-use crate::domain::credential::Credential;
+use crate::domain::credential::{Credential, CredentialId};
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::grant::Grant;
 use crate::domain::key::MAX_SECRETS;
@@ -373,7 +373,7 @@ fn describe(application: &Application) -> serde_json::Value {
         "description": application.description,
         "contact_email": application.contact_email,
         "grants": application.grants,
-        "credential_ids": application.secrets.iter().map(|secret| secret.id.as_str()).collect::<Vec<_>>(),
+        "credential_ids": application.secrets.iter().filter_map(|secret| secret.id.as_ref()).map(CredentialId::as_str).collect::<Vec<_>>(),
         "is_verified": application.is_verified,
         "is_revoked": application.revoke_time.is_some(),
         "is_deleted": application.delete_time.is_some(),
