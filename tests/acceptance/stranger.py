@@ -75,14 +75,15 @@ class Contract:
 class Server:
     """`keyward serve` on free ports and a database of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, mail=None):
         self.folder = pathlib.Path(folder)
+        self.mail = mail or ["--mail-dir", str(self.folder / "mail")]
         self.process = None
         self.start()
 
     def start(self):
         arguments = ["serve", "--log-format", "json", "--database-url", f"sqlite:{self.folder / 'keyward.db'}"]
-        arguments += ["--root-key-file", str(self.folder / "root.key"), "--mail-dir", str(self.folder / "mail")]
+        arguments += ["--root-key-file", str(self.folder / "root.key"), *self.mail]
         for listener in ("data", "admin", "ops"):
             arguments += [f"--{listener}-addr", "127.0.0.1:0"]
         self.process = subprocess.Popen(
@@ -211,13 +212,17 @@ class Stranger(unittest.TestCase):
         self.descriptors = self.folder / "keyward.binpb"
         subprocess.run([PROGRAM, "descriptors", "--out", self.descriptors], check=True, env=environment())
         self.contract = Contract(self.descriptors)
-        self.server = Server(self.folder)
+        self.server = Server(self.folder, self.mail_arguments())
         self.addCleanup(self.server.kill)
         self.root = Grpc(self.server, self.contract, self.server.root)
         self.made = self.root.call(
             "TenantService/CreateTenant", {"tenantId": "acme", "owner": {"email": "ana@acme.example"}}
         )
         self.owner = self.root.holding(self.made["masterCredential"])
+
+    def mail_arguments(self):
+        """How the server is told to send mail; by default into a folder."""
+        return None
 
     def mails(self, count):
         """The mails that were sent, oldest first, once there are so many."""

@@ -1,12 +1,14 @@
 //! The real server on free ports in a temporary folder, and clients that hold only what a test is about.
 
 pub mod ledger;
+pub mod mailbox;
 pub mod process;
 pub mod settings;
 pub mod smtp;
 
 use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};
+use keyward::proto::v1::application_service_client::ApplicationServiceClient;
 use keyward::proto::v1::application_service_client::ApplicationServiceClient;
 use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::event_service_client::EventServiceClient;
@@ -88,6 +90,10 @@ impl Client {
 
     pub fn tokens(&self) -> TokenServiceClient<Wire> {
         TokenServiceClient::new(self.wire())
+    }
+
+    pub fn applications(&self) -> ApplicationServiceClient<Wire> {
+        ApplicationServiceClient::new(self.wire())
     }
 
     pub fn applications(&self) -> ApplicationServiceClient<Wire> {
@@ -286,6 +292,22 @@ impl TestServer {
     /// Where the running server has its metrics.
     pub fn ops_addr(&self) -> String {
         self.server.as_ref().unwrap().ops_addr().to_string()
+    }
+
+    /// The mails about an application so far, oldest first, once there are `count`.
+    pub async fn mailed(&self, application: &str, count: usize) -> Vec<mailbox::Mail> {
+        mailbox::about(&self.dir.path().join("keyward-mail"), application, count).await
+    }
+
+    /// Verifies an application by the last mail about it: its secret.
+    pub async fn verified(&self, application: &str) -> String {
+        let token = self.mailed(application, 1).await.pop().unwrap().token;
+        let request = VerifyApplicationRequest {
+            name: application.to_owned(),
+            verification_token: token,
+            ..VerifyApplicationRequest::default()
+        };
+        self.nobody().applications().verify_application(request).await.unwrap().into_inner().secret
     }
 
     pub fn nobody(&self) -> Client {

@@ -17,6 +17,7 @@
     reason = "tests"
 )]
 
+mod applications;
 mod authorization;
 mod canary;
 mod check;

@@ -18,6 +18,10 @@ enum Target {
     DeletedKey,
     /// An access token of such a key.
     Token,
+    /// An application made for the cell, owned by a user of a certain role.
+    Application,
+    /// Such an application, verified.
+    VerifiedApplication,
     /// A user made for the cell, of a certain role.
     User,
     /// The tenant, which the RPC leaves usable.
@@ -64,8 +68,10 @@ const fn asks(target: Target, grant: &'static str, request: &'static str, cells:
 /// `$name`, `$id`, `$owner`, `$credential`, `$role` are the target's, `$tenant` is where it is, `$fresh` is a new id.
 fn row(method: &str) -> Option<Row> {
     use Row::{Open, Proof, Unbuilt};
-    use Target::{DeletedKey, DoomedTenant, Key, Tenant, Token, User};
+    use Target::{Application, DeletedKey, DoomedTenant, Key, Tenant, Token, User, VerifiedApplication};
     const CHECK: &str = "keyward/check use";
+    const APPLICATION: &str = "keyward/applications/$id";
+    const APPLICATIONS: &str = "keyward/applications/*";
     const KEY: &str = "keyward/keys/$id";
     const KEYS: &str = "keyward/keys/*";
     const TENANT: &str = "keyward/tenants/$id";
@@ -145,7 +151,27 @@ fn row(method: &str) -> Option<Row> {
         "TokenService/RevokeToken" => asks(Token, TOKEN, r#"{"token": "$credential"}"#, "YYYDYDDYDDDDY"),
         "TokenService/GetJwks" => Open { request: "{}" },
         "TokenService/CreateSession" | "TokenService/ListSessions" => Unbuilt,
-        _ if ["ApplicationService/", "AdminService/"].iter().any(|it| method.starts_with(it)) => Unbuilt,
+        "ApplicationService/CreateApplication" => {
+            let request = r#"{"parent": "$owner", "application": {"contactEmail": "$fresh@example.com"}}"#;
+            asks(Application, APPLICATIONS, request, "YYYDYDDYDDDDN")
+        }
+        "ApplicationService/VerifyApplication" => {
+            Proof { request: r#"{"name": "$name", "verificationToken": "nobody's"}"#, code: Code::Unauthenticated }
+        }
+        "ApplicationService/ResendVerification" => asks(Application, APPLICATION, NAME, "YYYDYDDYDDDDN"),
+        "ApplicationService/GetApplication" => asks(Application, APPLICATION, NAME, "YYYYYDDYDDDDN"),
+        "ApplicationService/ListApplications" => {
+            asks(Application, APPLICATIONS, r#"{"parent": "$owner"}"#, "YYYYYDDYDDDDN")
+        }
+        "ApplicationService/UpdateApplication" => {
+            let request = r#"{"application": {"name": "$name", "description": "another"}}"#;
+            asks(Application, APPLICATION, request, "YYYDYDDYDDDDN")
+        }
+        "ApplicationService/RotateApplicationSecret" => asks(VerifiedApplication, APPLICATION, NAME, "YYYDYDDYDDDDN"),
+        "ApplicationService/RevokeApplication" => asks(Application, APPLICATION, NAME, "YYYDYDDYDDDDN"),
+        "ApplicationService/ActivateApplication" => asks(Application, APPLICATION, NAME, "YYYDYDDYDDDDN"),
+        "ApplicationService/DeleteApplication" => asks(Application, APPLICATION, NAME, "YYYDYDDYDDDDN"),
+        _ if method.starts_with("AdminService/") => Unbuilt,
         _ => return None,
     })
 }
@@ -248,7 +274,7 @@ fn whose(column: usize, world: &World) -> (UserRole, &str) {
     }
 }
 
-async fn thing(target: Target, column: usize, world: &World) -> Thing {
+async fn thing(target: Target, column: usize, world: &World, server: &TestServer) -> Thing {
     let (role, owner) = whose(column, world);
     let owner = owner.to_owned();
     match target {
@@ -266,6 +292,21 @@ async fn thing(target: Target, column: usize, world: &World) -> Thing {
             let request = CreateTokenRequest { key, ..Default::default() };
             let made = world.tenant.owner.tokens().create_token(request).await.unwrap().into_inner();
             Thing { name: made.access_token.unwrap().name, owner, credential: made.token, role }
+        }
+        Target::Application | Target::VerifiedApplication => {
+            let application = Application { contact_email: "contact@example.com".to_owned(), ..Application::default() };
+            let request = CreateApplicationRequest {
+                parent: owner.clone(),
+                application: Some(application),
+                ..Default::default()
+            };
+            let made = world.tenant.owner.applications().create_application(request).await.unwrap().into_inner();
+            let name = made.application.unwrap().name;
+            let mut credential = String::new();
+            if target == Target::VerifiedApplication {
+                credential = server.verified(&name).await;
+            }
+            Thing { name, owner, credential, role }
         }
         Target::User => {
             let (name, credential) = user(&world.tenant, role).await;
@@ -292,6 +333,7 @@ async fn shown(column: usize, grant: &str, method: &str, thing: &Thing, world: &
         resource.replace("keyward/events/", "keyward/sessions/").replace("keyward/keys/", "keyward/events/");
     let elsewhere = elsewhere.replace("keyward/tenants/", "keyward/keys/").replace("keyward/users/", "keyward/keys/");
     let elsewhere = elsewhere.replace("keyward/tokens/", "keyward/keys/");
+    let elsewhere = elsewhere.replace("keyward/applications/", "keyward/keys/");
     let credential = match column {
         0 => server.root.clone(),
         1 => world.tenant.made.master_credential.clone(),
@@ -435,7 +477,7 @@ async fn every_rpc_answers_every_kind_of_caller_as_it_must() {
             Row::Unbuilt => (Target::Tenant, "{}", Code::Unimplemented),
         };
         built += u32::from(!matches!(row, Row::Unbuilt));
-        let at = thing(target, 2, &world).await;
+        let at = thing(target, 2, &world, &server).await;
         let request_of_strangers = raw::encoded(method, &at.fill(request, &world.tenant.name));
         let before = revision(&server).await;
         for (stranger, shown) in &strangers {
@@ -449,7 +491,7 @@ async fn every_rpc_answers_every_kind_of_caller_as_it_must() {
         for (column, caller) in KNOWN.iter().enumerate() {
             let own_world = if target == Target::DoomedTenant { Some(World::new(&server).await) } else { None };
             let world = own_world.as_ref().unwrap_or(&world);
-            let thing = thing(target, column, world).await;
+            let thing = thing(target, column, world, &server).await;
             let (grant, expected) = match &row {
                 Row::Asks { grant, cells, .. } => {
                     assert_eq!(cells.len(), KNOWN.len(), "{method}");
@@ -506,7 +548,7 @@ async fn check_says_of_keyward_itself_what_the_rpc_would() {
             continue;
         }
         for (column, caller) in KNOWN.iter().enumerate() {
-            let thing = thing(target, column, &world).await;
+            let thing = thing(target, column, &world, &server).await;
             let shown = shown(column, grant, method, &thing, &world, &server).await;
             let (resource, action) = needed(grant, method, &thing);
             // Another tenant's owner holds `keyward/check`, and the ids of keys and users say nothing of a tenant.
@@ -568,7 +610,11 @@ async fn a_hyphen_is_the_callers_own_tenant_and_root_has_none() {
     let key = world.tenant.owner.key("tenants/-").issued().await.key.unwrap();
     assert!(key.name.starts_with(&world.tenant.name), "{}", key.name);
     let key = key.name.rsplit('/').next().unwrap().to_owned();
-    let fill = |request: &str| request.replace("$user", id).replace("$key", &key);
+    let application = Some(Application { contact_email: "a@example.com".to_owned(), ..Application::default() });
+    let request = CreateApplicationRequest { parent: "tenants/-".to_owned(), application, ..Default::default() };
+    let made = world.tenant.owner.applications().create_application(request).await.unwrap().into_inner();
+    let application = made.application.unwrap().name.rsplit('/').next().unwrap().to_owned();
+    let fill = |request: &str| request.replace("$user", id).replace("$key", &key).replace("$application", &application);
     for (method, request) in [
         ("KeyService/CreateKey", r#"{"parent": "tenants/-", "key": {}}"#),
         ("KeyService/CreateKey", r#"{"parent": "tenants/-/users/$user", "key": {}}"#),
@@ -591,6 +637,14 @@ async fn a_hyphen_is_the_callers_own_tenant_and_root_has_none() {
         ("UserService/GetUser", r#"{"name": "tenants/-/users/$user"}"#),
         ("UserService/UpdateUser", r#"{"user": {"name": "tenants/-/users/$user", "givenName": "Ada"}}"#),
         ("UserService/ActivateUser", r#"{"name": "tenants/-/users/$user"}"#),
+        ("ApplicationService/CreateApplication", r#"{"parent": "tenants/-", "application": {"contactEmail": "a@b"}}"#),
+        ("ApplicationService/CreateApplication", r#"{"parent": "tenants/-/users/$user"}"#),
+        ("ApplicationService/ListApplications", r#"{"parent": "tenants/-"}"#),
+        ("ApplicationService/GetApplication", r#"{"name": "tenants/-/applications/$application"}"#),
+        ("ApplicationService/ResendVerification", r#"{"name": "tenants/-/applications/$application"}"#),
+        ("ApplicationService/RevokeApplication", r#"{"name": "tenants/-/applications/$application"}"#),
+        ("ApplicationService/ActivateApplication", r#"{"name": "tenants/-/applications/$application"}"#),
+        ("ApplicationService/DeleteApplication", r#"{"name": "tenants/-/applications/$application"}"#),
         ("UserService/SetPassword", r#"{"name": "tenants/-/users/$user", "password": "correct horse"}"#),
         ("EventService/ListEvents", r#"{"parent": "tenants/-"}"#),
         ("CheckService/Check", r#"{"tenant": "tenants/-"}"#),
