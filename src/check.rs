@@ -3,16 +3,21 @@
 //! [`Caller`] can be had from nowhere else.
 
 mod index;
+mod jwt;
 mod uses;
 
 use crate::domain::actor::Actor;
 use crate::domain::clock::Time;
 use crate::domain::credential::{Digest, MAX_CREDENTIAL_BYTES, Shape, parse};
 use crate::domain::decision::{Decision, Query, Reason, evaluate};
+use crate::domain::jwt::looks_like_jwt;
 use crate::domain::token::Proof;
 use crate::error::{Error, Result};
+use index::{Entry, Reached};
 pub use index::{Index, Principal};
+pub use jwt::VerifiedJwt;
 use std::fmt;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Keyward cannot decide: its memory is not, or no longer, known to be the truth.
@@ -97,15 +102,9 @@ impl Index {
 
     /// Decides about `credential` without that being a use of it.
     pub fn ask(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
-        match self.recognise(credential) {
-            Ok(digest) => self.decide(&digest, query, now),
-            Err(reason) => {
-                let revision = self.applied();
-                if !self.is_serving() {
-                    return Err(CannotDecide);
-                }
-                Ok(Answer { decision: Decision::denied(reason), principal: None, revision })
-            }
+        match self.recognise(credential, now) {
+            Ok(shown) => self.decide(&shown, query, now),
+            Err(reason) => self.deny(reason),
         }
     }
 
@@ -116,20 +115,30 @@ impl Index {
 
     /// Admits the holder of `credential` as a caller, or says why not.
     pub fn admit(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Caller> {
-        let answer = self.check(credential, &Query { permissions: &[], tenant: None, ..*query }, now)?;
-        match (answer.principal, answer.decision.is_allowed()) {
-            (Some(principal), true) => Ok(Caller {
-                actor: principal.actor(),
-                proof: Proof::Credential(Digest::of(credential.as_bytes())),
-                credential_id: match parse(credential) {
-                    Shape::Ours { id, .. } => id.to_owned(),
-                    Shape::Broken { .. } | Shape::Foreign => String::new(),
-                },
-                secret_key: Zeroizing::new(query.secret_key.to_owned()),
-                source_ip: query.source_ip.to_owned(),
-                referrer: query.referrer.to_owned(),
-                audience: query.audience.to_vec(),
-            }),
+        let query = Query { permissions: &[], tenant: None, ..*query };
+        let (answer, shown) = match self.recognise(credential, now) {
+            Ok(shown) => (self.decide(&shown, &query, now)?, Some(shown)),
+            Err(reason) => (self.deny(reason)?, None),
+        };
+        match (&answer.principal, shown, answer.decision.is_allowed()) {
+            (Some(principal), Some(shown), true) => {
+                self.note_use(principal, now);
+                Ok(Caller {
+                    actor: principal.actor(),
+                    proof: match shown {
+                        Shown::Digest(digest) => Proof::Credential(digest),
+                        Shown::Jwt(jwt) => jwt.proof(),
+                    },
+                    credential_id: match parse(credential) {
+                        Shape::Ours { id, .. } => id.to_owned(),
+                        Shape::Broken { .. } | Shape::Foreign => String::new(),
+                    },
+                    secret_key: Zeroizing::new(query.secret_key.to_owned()),
+                    source_ip: query.source_ip.to_owned(),
+                    referrer: query.referrer.to_owned(),
+                    audience: query.audience.to_vec(),
+                })
+            }
             _ => {
                 let names: Vec<&str> = answer.decision.reasons().iter().map(Reason::as_str).collect();
                 Err(Error::Unauthenticated { reason: names.join(", ") })
@@ -137,8 +146,16 @@ impl Index {
         }
     }
 
-    /// The digest to look up; or, before anything is hashed, why there is no need to.
-    fn recognise(&self, credential: &str) -> Result<Digest, Reason> {
+    fn deny(&self, reason: Reason) -> Result<Answer, CannotDecide> {
+        let revision = self.applied();
+        if !self.is_serving() {
+            return Err(CannotDecide);
+        }
+        Ok(Answer { decision: Decision::denied(reason), principal: None, revision })
+    }
+
+    /// What to look up; or, before anything is looked up, why there is no need to.
+    fn recognise(&self, credential: &str, now: Time) -> Result<Shown, Reason> {
         if credential.is_empty() {
             return Err(Reason::Missing);
         }
@@ -147,13 +164,22 @@ impl Index {
         }
         match parse(credential) {
             Shape::Broken { prefix } if self.is_known_prefix(prefix) => Err(Reason::Malformed),
-            Shape::Ours { .. } | Shape::Broken { .. } | Shape::Foreign => Ok(Digest::of(credential.as_bytes())),
+            Shape::Foreign if looks_like_jwt(credential) => match self.jwt(credential, now) {
+                Some(jwt) => Ok(Shown::Jwt(jwt)),
+                None => Err(Reason::TokenSignatureInvalid),
+            },
+            Shape::Ours { .. } | Shape::Broken { .. } | Shape::Foreign => {
+                Ok(Shown::Digest(Digest::of(credential.as_bytes())))
+            }
         }
     }
 
-    fn decide(&self, digest: &Digest, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
+    fn decide(&self, shown: &Shown, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
         self.view(|revision| {
-            let reached = self.credential(digest).and_then(|entry| entry.reach(digest, self));
+            let reached = match shown {
+                Shown::Digest(digest) => self.credential(digest).and_then(|entry| entry.reach(digest, self)),
+                Shown::Jwt(jwt) => self.reach_jwt(jwt),
+            };
             let Some(reached) = reached else {
                 return Answer { decision: Decision::denied(Reason::NotFound), principal: None, revision };
             };
@@ -162,6 +188,22 @@ impl Index {
             Answer { decision, principal, revision }
         })
     }
+
+    /// Follows a verified JWT; one that was revoked is known by its id.
+    fn reach_jwt(&self, jwt: &VerifiedJwt) -> Option<Reached> {
+        let token = match self.thing(&jwt.place) {
+            Some(Entry::Token(revoked)) => revoked,
+            Some(Entry::Root { .. } | Entry::Holder(_)) | None => Arc::clone(&jwt.entry),
+        };
+        token.reach(self)
+    }
+}
+
+/// A credential that may be one of ours.
+#[derive(Debug)]
+enum Shown {
+    Digest(Digest),
+    Jwt(Arc<VerifiedJwt>),
 }
 
 #[cfg(test)]

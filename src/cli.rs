@@ -1,11 +1,13 @@
 //! THE COMMAND LINE: the client in the same binary as the server, a file per noun.
 //!
-//! Knows the contract (`proto`) and nothing else of Keyward; it is a client like any other. What people read is a table,
-//! what programs read is the proto3 JSON mapping of the responses (`-o json`). Answers and secrets go to standard
-//! output, remarks and errors to standard error. Called by `main` only.
+//! Knows the contract (`proto`) and nothing else of Keyward, but for the form of credentials (`domain::credential`); it is
+//! a client like any other. What people read is a table, what programs read is the proto3 JSON mapping of the responses
+//! (`-o json`). Answers and secrets go to standard output, remarks, questions and errors to standard error or the
+//! terminal. Called by `main` only.
 //!
-//! Absent, because the server has not got them yet: applications, tokens, sessions, replicas, passwords, imports, usage.
+//! Absent, because the server has not got them yet: replicas, usage.
 
+mod apps;
 mod check;
 mod connect;
 mod descriptors;
@@ -15,7 +17,10 @@ mod grants;
 mod keys;
 mod output;
 mod secret;
+mod sessions;
+mod sign_in;
 mod tenants;
+mod tokens;
 mod users;
 mod value;
 
@@ -25,8 +30,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use tokio::sync::OnceCell;
 
 use self::output::Format;
+use self::sign_in::SignedIn;
 
 /// The client's commands.
 #[derive(Debug, Subcommand)]
@@ -42,6 +49,15 @@ pub enum Command {
     /// Issue, rotate, suspend, revoke and list API keys
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Register applications, which exchange an id and a secret for access tokens
+    #[command(subcommand)]
+    Apps(apps::Apps),
+    /// Exchange secrets for access tokens, ask what tokens are worth, and end them
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
+    /// Sign in by email and password, and out
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
     /// Read the audit log
     #[command(subcommand)]
     Events(events::Events),
@@ -70,6 +86,19 @@ pub struct ClientOptions {
     #[arg(long, global = true, value_name = "PATH", help_heading = HEADING)]
     secret_key_file: Option<PathBuf>,
 
+    /// Who signs in where no key is given, by email: asks for the password, uses a session for this one command, and
+    /// signs out
+    #[arg(long, global = true, value_name = "EMAIL", help_heading = HEADING)]
+    user: Option<String>,
+
+    /// A file with the password of --user, `-` for standard input [env: KEYWARD_PASSWORD holds the password itself]
+    #[arg(long, global = true, value_name = "PATH", help_heading = HEADING)]
+    user_password_file: Option<PathBuf>,
+
+    /// The session of --user, once a request needed one.
+    #[arg(skip)]
+    session: OnceCell<SignedIn>,
+
     /// The tenant, `acme` or `tenants/acme` [default: the caller's own; for check, any]
     #[arg(long, global = true, env = "KEYWARD_TENANT", value_name = "TENANT", help_heading = HEADING)]
     tenant: Option<String>,
@@ -89,18 +118,27 @@ pub struct ClientOptions {
 /// 0 when done, 1 when the server refused, 2 when the command line or a file cannot be used, and 3 when the server could
 /// not be reached or did not answer in time.
 pub async fn run(command: Command, options: ClientOptions) -> ExitCode {
-    let done = match &command {
-        Command::Check(check) => return check.run(&options).await,
-        Command::Tenants(tenants) => tenants.run(&options).await,
-        Command::Users(users) => users.run(&options).await,
-        Command::Keys(keys) => keys.run(&options).await,
-        Command::Events(events) => events.run(&options).await,
+    let code = carry_out(&command, &options).await;
+    sign_in::sign_out(&options).await;
+    code
+}
+
+async fn carry_out(command: &Command, options: &ClientOptions) -> ExitCode {
+    let done = match command {
+        Command::Check(check) => return check.run(options).await,
+        Command::Tenants(tenants) => tenants.run(options).await,
+        Command::Users(users) => users.run(options).await,
+        Command::Keys(keys) => keys.run(options).await,
+        Command::Apps(apps) => apps.run(options).await,
+        Command::Tokens(tokens) => tokens.run(options).await,
+        Command::Sessions(sessions) => sessions.run(options).await,
+        Command::Events(events) => events.run(options).await,
         Command::Descriptors(descriptors) => descriptors.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.report(&options);
+            failure.report();
             ExitCode::from(failure.exit_code())
         }
     }
@@ -119,9 +157,17 @@ impl fmt::Debug for ClientOptions {
 }
 
 impl ClientOptions {
-    /// Whether there is a caller.
-    fn has_key(&self) -> bool {
-        self.key_file.is_some() || self.key.as_ref().is_some_and(|key| !key.is_empty())
+    /// The key that was given, if one was.
+    fn key(&self) -> Result<Option<String>, failure::Failure> {
+        match self.key_file.as_deref() {
+            Some(path) => secret::read(path).map(Some),
+            None => Ok(self.key.clone().filter(|key| !key.is_empty())),
+        }
+    }
+
+    /// The second secret of that key, if one was given.
+    fn secret_key(&self) -> Result<Option<String>, failure::Failure> {
+        secret::read_or_environment(self.secret_key_file.as_deref(), "KEYWARD_SECRET_KEY")
     }
 
     /// The tenant to work in, as a full name.

@@ -19,9 +19,13 @@ const DEFAULT_ADMIN_ADDR: &str = "127.0.0.1:50052";
 const DEFAULT_OPS_ADDR: &str = "127.0.0.1:50053";
 const DEFAULT_DRAIN_TIMEOUT: &str = "8s";
 const DEFAULT_LOG: &str = "info";
+const DEFAULT_SIGNING_KEY_LIFE: &str = "90d";
 
 /// SIGTERM must end the process within this time, so draining must end before.
 const LONGEST_DRAIN: Duration = Duration::from_secs(10);
+
+/// A signing key is published a day before it signs, so it must live longer than that.
+const SHORTEST_SIGNING_KEY_LIFE: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// What `serve` is told, by flag or environment; and, under the same names, by the file of `--config`.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -39,6 +43,18 @@ pub struct ServeArgs {
     /// Write the root credential to this file (mode 0600) on first start instead of printing it
     #[arg(long, value_name = "PATH", env = "KEYWARD_ROOT_KEY_FILE", hide_env_values = true)]
     pub root_key_file: Option<PathBuf>,
+
+    /// The file of the key that encrypts signing keys, mode 0600 [default on SQLite: made beside the database]
+    #[arg(long, value_name = "PATH", env = "KEYWARD_MASTER_KEY_FILE", hide_env_values = true)]
+    pub master_key_file: Option<PathBuf>,
+
+    /// Who issues JWTs, an http:// or https:// URL; fixed by the first start [default: http://<ops address>]
+    #[arg(long, value_name = "URL", env = "KEYWARD_ISSUER", hide_env_values = true)]
+    pub issuer: Option<String>,
+
+    /// How long a key signs JWTs before the next one does, such as 90d; at least 2d [default: 90d]
+    #[arg(long, value_name = "SPAN", env = "KEYWARD_SIGNING_KEY_LIFE", hide_env_values = true)]
+    pub signing_key_life: Option<String>,
 
     /// Listen here for Check, ext_authz and health [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS", env = "KEYWARD_DATA_ADDR", hide_env_values = true)]
@@ -163,6 +179,12 @@ pub struct Config {
     pub database_url: DatabaseUrl,
     /// Where the root credential is written on first start; printed if none.
     pub root_key_file: Option<PathBuf>,
+    /// The file of the key that encrypts signing keys; on SQLite made beside the database if none.
+    pub master_key_file: Option<PathBuf>,
+    /// Who issues JWTs, if it is said.
+    pub issuer: Option<String>,
+    /// How long a key signs JWTs.
+    pub signing_key_life: Duration,
     /// Check, ext_authz and health.
     pub data_addr: Address,
     /// Everything.
@@ -205,6 +227,15 @@ impl Config {
         let config = Self {
             database_url,
             root_key_file: args.root_key_file.or(file.root_key_file),
+            master_key_file: args.master_key_file.or(file.master_key_file),
+            issuer: args.issuer.or(file.issuer),
+            signing_key_life: parse::<Span>(
+                &mut broken,
+                "--signing-key-life",
+                args.signing_key_life.or(file.signing_key_life),
+                DEFAULT_SIGNING_KEY_LIFE,
+            )
+            .0,
             data_addr: parse(&mut broken, "--data-addr", args.data_addr.or(file.data_addr), DEFAULT_DATA_ADDR),
             admin_addr: parse(&mut broken, "--admin-addr", args.admin_addr.or(file.admin_addr), DEFAULT_ADMIN_ADDR),
             ops_addr: parse(&mut broken, "--ops-addr", args.ops_addr.or(file.ops_addr), DEFAULT_OPS_ADDR),
@@ -273,6 +304,15 @@ impl Config {
         if self.root_key_file.as_deref().is_some_and(Path::is_dir) {
             refuse("--root-key-file", "must name a file, and is a directory".into());
         }
+        if self.master_key_file.as_deref().is_some_and(Path::is_dir) {
+            refuse("--master-key-file", "must name a file, and is a directory".into());
+        }
+        if !self.issuer.as_deref().is_none_or(is_issuer) {
+            refuse("--issuer", "must be an http:// or https:// URL of at most 255 characters, without ? and #".into());
+        }
+        if self.signing_key_life < SHORTEST_SIGNING_KEY_LIFE {
+            refuse("--signing-key-life", "must be at least 2d".into());
+        }
         if self.audience.iter().any(String::is_empty) {
             refuse("--audience", "must not be empty".into());
         }
@@ -311,6 +351,13 @@ fn parse<T: FromStr<Err = String> + Default>(
     })
 }
 
+fn is_issuer(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'\\');
+    text.len() <= 255
+        && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(is_plain))
+}
+
 fn parse_check_auth(word: &str) -> std::result::Result<CheckAuth, &'static str> {
     match word {
         "none" => Ok(CheckAuth::None),
@@ -332,7 +379,7 @@ impl FromStr for LogFormat {
     }
 }
 
-/// A span of time as text: a whole number and `ms`, `s` or `m`.
+/// A span of time as text: a whole number and `ms`, `s`, `m`, `h` or `d`.
 #[derive(Default)]
 struct Span(Duration);
 
@@ -347,10 +394,12 @@ impl FromStr for Span {
                 "ms" => Some(Duration::from_millis(number.into())),
                 "s" => Some(Duration::from_secs(number.into())),
                 "m" => Some(Duration::from_secs(u64::from(number).saturating_mul(60))),
+                "h" => Some(Duration::from_secs(u64::from(number).saturating_mul(60 * 60))),
+                "d" => Some(Duration::from_secs(u64::from(number).saturating_mul(24 * 60 * 60))),
                 _ => None,
             }
         });
-        parsed.map(Self).ok_or_else(|| "must be a number and ms, s or m, such as 8s".to_owned())
+        parsed.map(Self).ok_or_else(|| "must be a number and ms, s, m, h or d, such as 8s".to_owned())
     }
 }
 

@@ -10,6 +10,7 @@ pub mod possession;
 pub mod root;
 pub mod sessions;
 pub mod sign_ins;
+pub mod signing;
 pub mod tenants;
 pub mod tokens;
 pub mod users;
@@ -25,6 +26,7 @@ use crate::domain::policy::{Demand, Whose, whose_user};
 use crate::domain::tenant::{Standing, Tenant};
 use crate::domain::user::User;
 use crate::error::{Error, Result};
+use crate::keyring::Keyring;
 use crate::replica::Ledger;
 use crate::store::{Draft, Entry, Replay, RowDirectory, Store};
 use std::sync::Arc;
@@ -44,6 +46,8 @@ pub struct Desk {
     pub passwords: passwords::Passwords,
     /// How often somebody may try to sign in.
     pub sign_ins: Arc<sign_ins::SignIns>,
+    /// What signs JWTs.
+    pub keyring: Keyring,
 }
 
 /// One call: where it came from, and under which id it is traced.

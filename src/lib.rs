@@ -14,7 +14,7 @@
 //! | [`grpc`] | the wire: a file per service; a handler is *admit, convert, command* | rules |
 //! | [`proto`] | what is generated from the contract | anything by hand |
 //! | [`server`], [`config`], [`telemetry`] | wiring and life; flags, environment and file; logs, metrics, traces | |
-//! | [`cli`] | the client, a file per noun; knows the contract only | |
+//! | [`cli`] | the client, a file per noun; knows the contract, and of the rest the form of credentials only | |
 //! | [`error`], [`clock`] | what a caller can act on; the one reader of the wall clock | gRPC, SQL |
 //!
 //! ```text
@@ -85,6 +85,7 @@ pub mod desk;
 pub mod domain;
 pub mod error;
 pub mod grpc;
+pub mod keyring;
 pub mod proto;
 pub mod replica;
 pub mod server;

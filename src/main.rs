@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use keyward::cli::{self, ClientOptions};
 use keyward::config::ServeArgs;
-use keyward::server::{self, RootArgs};
+use keyward::server::{self, RootArgs, SigningKeyArgs};
 use std::error::Error as _;
 use std::process::ExitCode;
 
@@ -24,6 +24,9 @@ enum Command {
     /// Manage the root credential, offline
     #[command(subcommand)]
     Root(RootArgs),
+    /// Manage the keys that sign JWTs, offline
+    #[command(subcommand, name = "signing-key")]
+    SigningKey(SigningKeyArgs),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -34,6 +37,7 @@ async fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve(args) => server::serve(*args).await,
         Command::Root(args) => server::root(args).await,
+        Command::SigningKey(args) => server::signing_key(args).await,
         Command::Client(command) => return cli::run(command, arguments.client).await,
     };
     match done {

@@ -4,6 +4,7 @@
 mod listen;
 mod ops;
 mod root_key;
+mod signing;
 
 use crate::check::Index;
 use crate::clock::Clock;
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
+use crate::keyring::Keyring;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::application_service_server::ApplicationServiceServer;
@@ -30,6 +32,7 @@ use crate::proto::v1::{CheckRequest, Decision};
 use crate::replica::follow;
 use crate::store::Store;
 use crate::telemetry::{Gauges, Telemetry};
+pub use signing::SigningKeyArgs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,6 +101,11 @@ pub async fn root(args: RootArgs) -> Result<()> {
     }
 }
 
+/// Carries out a command on the keys that sign JWTs.
+pub async fn signing_key(args: SigningKeyArgs) -> Result<()> {
+    print(&signing::command(args).await?)
+}
+
 /// A server that answers.
 #[derive(Debug)]
 pub struct Server {
@@ -121,14 +129,23 @@ impl Server {
         let telemetry = Telemetry::start(&config)?;
         let store = Store::open(config.database_url.as_str(), clock.clone()).await?;
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
+        let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
         let ledger = follow(store.clone(), Arc::clone(&index), &clock).await?;
         telemetry.show(gauges(&index));
 
         let passwords = Passwords::start()?;
         let sign_ins = Arc::new(SignIns::new(clock.clone(), passwords.worker_count()));
-        let desk =
-            Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock: clock.clone(), passwords, sign_ins };
+        let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());
+        let desk = Desk {
+            store: store.clone(),
+            index: Arc::clone(&index),
+            ledger,
+            clock: clock.clone(),
+            passwords,
+            sign_ins,
+            keyring,
+        };
         let api = Api::new(desk, &store.page_token_key().await?, &config.audience);
         let health = Health::default();
         let (stop, stopped) = watch::channel(false);
@@ -148,13 +165,19 @@ impl Server {
             .add_service(check(data_door))
             .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(MAX_MESSAGE_BYTES));
         let admin = admin_routes(&api, check(Door::Bearer), &health)?;
-        let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), &health);
+        let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), clock.clone(), &health);
 
+        // First, since its address is the issuer that the others name unless one is given.
+        let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
+        index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
         let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
         let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
-        let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
         tasks.spawn(note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         tasks.spawn(sweep(store.clone(), clock.clone(), stopped.clone()));
+        if let Some(master) = master {
+            let (store, index, life) = (store.clone(), Arc::clone(&index), config.signing_key_life);
+            tasks.spawn(signing::keep_renewing(store, index, clock, master, life, stopped.clone()));
+        }
         health.set_serving(true);
         tasks.spawn(tell_health(health.clone(), Arc::clone(&index), stopped));
         tracing::info!(data = %data_addr, admin = %admin_addr, ops = %ops_addr, revision = index.applied(), "serving");

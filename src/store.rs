@@ -15,6 +15,7 @@ mod passwords;
 mod read;
 mod readmit;
 mod rows;
+mod signing;
 mod write;
 
 pub use draft::{Draft, Entry, Replay};
@@ -23,6 +24,7 @@ pub use open::Store;
 pub use passwords::StoredPassword;
 pub use read::{KeyQuery, Page};
 pub use readmit::RowDirectory;
+pub use signing::Sealed;
 
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,10 @@
 
 mod entry;
 mod prepare;
+mod signing;
 
 use super::CannotDecide;
+use super::jwt::Verified;
 use super::uses::Uses;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
@@ -18,11 +20,12 @@ use crate::domain::facts::Holder;
 use crate::domain::name::{Collection, KeyId, Owner, TenantId, UserId};
 use crate::domain::policy::{Directory, Whose};
 pub use entry::Principal;
-pub(super) use entry::{Entry, Place, Reached};
+pub(super) use entry::{Entry, Place, Reached, TokenEntry};
 use entry::{TenantCell, UserCell};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use prepare::Prepared;
+use signing::Signing;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -57,6 +60,8 @@ pub struct Index {
     ending: Mutex<BTreeSet<(Time, Place)>>,
     credential_count: AtomicI64,
     uses: Uses,
+    signing: Signing,
+    verified: Verified,
 }
 
 fn shards<K>() -> Box<[Shard<K>]> {
@@ -79,6 +84,8 @@ impl Default for Index {
             ending: Mutex::default(),
             credential_count: AtomicI64::new(0),
             uses: Uses::default(),
+            signing: Signing::default(),
+            verified: Verified::default(),
         }
     }
 }
@@ -127,6 +134,11 @@ impl Index {
     /// Whose things are.
     pub fn directory(&self) -> IndexDirectory<'_> {
         IndexDirectory(self)
+    }
+
+    /// The JWTs whose signatures were verified.
+    pub(super) fn verified(&self) -> &Verified {
+        &self.verified
     }
 
     /// Notes that a key itself was accepted.
@@ -259,6 +271,10 @@ impl Index {
                 {
                     replaced.extend(shard.write().insert(place, entry.clone()));
                 }
+            }
+            Prepared::SigningKey { kid, key } => {
+                let old = self.signing.put(std::mem::take(kid), Arc::clone(key));
+                *key = old.unwrap_or_else(|| Arc::clone(key));
             }
         }
     }

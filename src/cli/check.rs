@@ -70,7 +70,7 @@ impl Check {
             // INVARIANT (deny is zero): no decision is a denial.
             Ok(Decision::Denied | Decision::Unspecified) => ExitCode::from(1),
             Err(failure) => {
-                failure.report(options);
+                failure.report();
                 ExitCode::from(2)
             }
         }
@@ -138,7 +138,8 @@ fn text(response: &CheckResponse) -> String {
         .render()
 }
 
-fn with_principal(fields: Fields, principal: Option<&Principal>) -> Fields {
+/// Whom a credential stands for.
+pub(super) fn with_principal(fields: Fields, principal: Option<&Principal>) -> Fields {
     let Some(principal) = principal else { return fields };
     let key_type = match principal.key_type() {
         KeyType::Unspecified => String::new(),

@@ -8,7 +8,8 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
 use super::failure::Failure;
-use super::{ClientOptions, secret};
+use super::output::remark;
+use super::{ClientOptions, sign_in};
 
 /// Where Check is answered.
 pub(super) const DATA_SERVER: &str = "http://127.0.0.1:50051";
@@ -26,17 +27,27 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects as the caller whom the options name.
+    /// Connects as the caller whom the options name: by a key, else as a user who signs in, else as nobody.
     pub(super) async fn open(options: &ClientOptions, default_server: &str) -> Result<Self, Failure> {
-        let key = match options.key_file.as_deref() {
-            Some(path) => Some(secret::read(path)?),
-            None => options.key.clone().filter(|key| !key.is_empty()),
-        };
-        let secret_key = secret::read_or_environment(options.secret_key_file.as_deref(), "KEYWARD_SECRET_KEY")?;
-        let bearer = key.map(|key| header(&format!("Bearer {key}"), "the key")).transpose()?;
-        let secret_key = secret_key.map(|text| header(&text, "the secret key")).transpose()?;
+        if let Some(key) = options.key()? {
+            let bearer = Some(header(&format!("Bearer {key}"), "the key")?);
+            let secret_key = options.secret_key()?.map(|text| header(&text, "the secret key")).transpose()?;
+            if options.user.is_some() {
+                remark(&"--user is left aside, since a key is given");
+            }
+            let anonymous = Self::open_anonymous(options, default_server).await?;
+            return Ok(Self { bearer, secret_key, ..anonymous });
+        }
         let anonymous = Self::open_anonymous(options, default_server).await?;
-        Ok(Self { bearer, secret_key, ..anonymous })
+        match sign_in::session(options).await? {
+            Some(session) => anonymous.bearing(session.token()),
+            None => Ok(anonymous),
+        }
+    }
+
+    /// The same connection in the name of whoever holds this credential.
+    pub(super) fn bearing(self, credential: &str) -> Result<Self, Failure> {
+        Ok(Self { bearer: Some(header(&format!("Bearer {credential}"), "the credential")?), ..self })
     }
 
     /// Connects as nobody.

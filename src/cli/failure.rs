@@ -7,7 +7,6 @@ use std::{fmt, io};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::ClientOptions;
 use super::output::{plain, remark};
 
 /// Why a command failed.
@@ -38,12 +37,16 @@ impl Failure {
     }
 
     /// Tells standard error.
-    pub(super) fn report(&self, options: &ClientOptions) {
+    pub(super) fn report(&self) {
         remark(self);
-        let is_unauthenticated = matches!(self, Self::Refused(status) if status.code() == Code::Unauthenticated);
-        if is_unauthenticated && !options.has_key() {
-            remark(&"no key was given: use --key-file PATH or KEYWARD_KEY");
+        if matches!(self, Self::Refused(status) if is_nobody(status)) {
+            remark(&"no key was given: use --key-file PATH, KEYWARD_KEY or --user EMAIL");
         }
+    }
+
+    /// Whether the server did not take the credential.
+    pub(super) fn is_unauthenticated(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.code() == Code::Unauthenticated)
     }
 }
 
@@ -61,7 +64,13 @@ impl fmt::Display for Failure {
 }
 
 fn write_status(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
-    let message = if status.message().is_empty() { "the server gave no message" } else { status.message() };
+    let violations = status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default();
+    let message = match status.message() {
+        // The message repeats the broken rules, which have a line each below.
+        _ if !violations.is_empty() => "invalid request",
+        "" => "the server gave no message",
+        message => message,
+    };
     write!(f, "error: {} ({}", plain(message), code_name(status.code()))?;
     if let Some(info) = status.get_details_error_info()
         && !info.reason.is_empty()
@@ -70,7 +79,7 @@ fn write_status(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         write!(f, ", {}", plain(&info.reason))?;
     }
     f.write_str(")")?;
-    for violation in status.get_details_bad_request().into_iter().flat_map(|details| details.field_violations) {
+    for violation in violations {
         let (field, rule) = (plain(&violation.field), plain(&violation.description));
         write!(f, "\n  {field}: {rule}")?;
     }
@@ -78,6 +87,14 @@ fn write_status(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         write!(f, "\n  retry in {} s", delay.as_secs_f64().ceil())?;
     }
     Ok(())
+}
+
+/// Whether it was refused since no credential was sent where one is needed.
+fn is_nobody(status: &Status) -> bool {
+    status.code() == Code::Unauthenticated
+        && status
+            .get_details_error_info()
+            .is_some_and(|info| info.metadata.get("reasons").is_some_and(|reasons| reasons == "MISSING"))
 }
 
 /// Whether our own deadline ran out; tonic says so in these words only.

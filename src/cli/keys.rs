@@ -4,6 +4,7 @@ mod create;
 mod fields;
 mod leaked;
 mod list;
+mod pattern;
 mod show;
 mod update;
 
@@ -89,6 +90,14 @@ Examples:
   keyward keys revoke-credentials --file leaked.txt --reason key-compromise
   grep -oh 'kw_[0-9A-Za-z_]*' *.log | sort -u | keyward keys revoke-credentials --file -")]
     RevokeCredentials(leaked::RevokeCredentials),
+    /// Print the regular expression and the checksum rule that secret scanners find our credentials by
+    #[command(after_help = "\
+Needs neither server nor key. Second secrets have no form of their own and are not found.
+
+Examples:
+  keyward keys pattern
+  keyward keys pattern --prefix kw --prefix bolt -o json")]
+    Pattern(pattern::Pattern),
 }
 
 /// One key.
@@ -155,6 +164,7 @@ impl Keys {
             Self::Rotate(rotate) => rotate.run(options).await,
             Self::Lookup(lookup) => lookup.run(options).await,
             Self::RevokeCredentials(revoke) => revoke.run(options).await,
+            Self::Pattern(pattern) => pattern.run(options),
             Self::Get(one) => {
                 let (name, etag) = one.target(options)?;
                 let (connection, mut service) = open(options).await?;

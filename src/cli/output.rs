@@ -54,10 +54,15 @@ named! {
     Tenant CreateTenantResponse GetTenantResponse UpdateTenantResponse
     SuspendTenantResponse ActivateTenantResponse DeleteTenantResponse
     User CreateUserResponse GetUserResponse UpdateUserResponse
-    SuspendUserResponse ActivateUserResponse DeleteUserResponse RotateMasterKeyResponse
+    SuspendUserResponse ActivateUserResponse DeleteUserResponse RotateMasterKeyResponse SetPasswordResponse
     Key CreateKeyResponse GetKeyResponse UpdateKeyResponse RotateKeyResponse FinishKeyRotationResponse
     GenerateSecretKeyResponse SuspendKeyResponse ActivateKeyResponse RevokeKeyResponse DeleteKeyResponse
     UndeleteKeyResponse LookupKeyResponse RevokeCredentialsResponse
+    Application CreateApplicationResponse VerifyApplicationResponse ResendVerificationResponse GetApplicationResponse
+    UpdateApplicationResponse RotateApplicationSecretResponse RevokeApplicationResponse ActivateApplicationResponse
+    DeleteApplicationResponse
+    CreateTokenResponse IntrospectTokenResponse RevokeTokenResponse GetJwksResponse Jwk
+    Session CreateSessionResponse
     Event
 }
 
@@ -67,6 +72,15 @@ impl Format {
         let text = match self {
             Self::Table => text(),
             Self::Json => json(&dynamic(&descriptors()?, message)?)?,
+        };
+        print(&text)
+    }
+
+    /// Prints what is no response of the server.
+    pub(super) fn value(self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let text = match self {
+            Self::Table => text(),
+            Self::Json => json(value)?,
         };
         print(&text)
     }

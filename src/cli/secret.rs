@@ -19,9 +19,14 @@ pub(super) struct CredentialSource {
 }
 
 impl CredentialSource {
+    /// The credential, if one is given.
+    pub(super) fn find(&self) -> Result<Option<String>, Failure> {
+        read_or_environment(self.credential_file.as_deref(), "KEYWARD_CREDENTIAL")
+    }
+
     /// The credential, as it was presented.
     pub(super) fn credential(&self) -> Result<String, Failure> {
-        read_or_environment(self.credential_file.as_deref(), "KEYWARD_CREDENTIAL")?.ok_or_else(|| {
+        self.find()?.ok_or_else(|| {
             Failure::Usage(
                 "no credential: give --credential-file PATH (`-` is standard input) or KEYWARD_CREDENTIAL".to_owned(),
             )
@@ -34,6 +39,14 @@ pub(super) fn read_or_environment(path: Option<&Path>, variable: &str) -> Result
     match path {
         Some(path) => read(path).map(Some),
         None => environment(variable),
+    }
+}
+
+/// A password that is to be set, if one is given. An empty one is refused, not taken for none.
+pub(super) fn new_password(path: Option<&Path>) -> Result<Option<String>, Failure> {
+    match read_or_environment(path, "KEYWARD_NEW_PASSWORD")? {
+        Some(password) if password.is_empty() => Err(Failure::Usage("the new password is empty".to_owned())),
+        password => Ok(password),
     }
 }
 

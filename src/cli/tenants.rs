@@ -1,11 +1,13 @@
 //! `keyward tenants`: each a world of its own.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::connect::{ADMIN_SERVER, Connection, MAX_RESPONSE_BYTES};
 use super::failure::Failure;
 use super::output::{Fields, Paging, or_dash, with_secret, word};
-use super::{ClientOptions, value};
+use super::{ClientOptions, secret, value};
 use crate::proto::v1::tenant_service_client::TenantServiceClient;
 use crate::proto::v1::{
     ActivateTenantRequest, CreateTenantRequest, CreateTenantResponse, DeleteTenantRequest, GetTenantRequest,
@@ -68,6 +70,11 @@ pub struct Create {
     /// The owner's family name
     #[arg(long, value_name = "NAME")]
     owner_family_name: Option<String>,
+
+    /// A file with the owner's password, `-` for standard input [env: KEYWARD_NEW_PASSWORD holds the password itself]
+    /// [default: none; `users passwd` sets one]
+    #[arg(long, value_name = "PATH")]
+    owner_password_file: Option<PathBuf>,
 
     /// A UUID that makes a repetition within 24 h harmless
     #[arg(long, value_name = "UUID")]
@@ -159,6 +166,7 @@ impl Tenants {
 
 impl Create {
     async fn run(&self, options: &ClientOptions) -> Result<(), Failure> {
+        let password = secret::new_password(self.owner_password_file.as_deref())?;
         let (connection, mut service) = open(options).await?;
         let request = CreateTenantRequest {
             tenant_id: self.id.clone().unwrap_or_default(),
@@ -173,7 +181,7 @@ impl Create {
                 family_name: self.owner_family_name.clone().unwrap_or_default(),
                 ..User::default()
             }),
-            owner_password: String::new(),
+            owner_password: password.unwrap_or_default(),
             request_id: self.request_id.clone().unwrap_or_default(),
         };
         let response = service.create_tenant(connection.request(request)).await?.into_inner();

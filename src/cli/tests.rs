@@ -2,6 +2,7 @@
 
 use clap::{CommandFactory as _, Parser};
 
+use super::apps::Apps;
 use super::keys::Keys;
 use super::{ClientOptions, Command, check, connect, grants, value};
 use crate::proto::v1::grant::Kind;
@@ -177,6 +178,60 @@ fn an_update_names_only_what_was_given() {
     assert!(update_mask("keys update ci --label a=b --label a=c").is_err());
     assert!(parse("keys create --ttl 1h --expire-time 2030-01-31T12:00:00Z").is_err());
     assert!(parse("keys create --owner ben --parent users/ben").is_err());
+}
+
+#[test]
+fn an_update_of_an_application_names_only_what_was_given() {
+    let mask = |line: &str| -> Result<Vec<String>, String> {
+        let line = parse(line)?;
+        let Command::Apps(Apps::Update(update)) = line.command else { return Err("another command".to_owned()) };
+        let request = update.request(&line.options).map_err(|failure| failure.to_string())?;
+        Ok(request.update_mask.unwrap_or_default().paths)
+    };
+    let paths = |paths: &[&str]| Ok(paths.iter().map(|path| (*path).to_owned()).collect());
+    assert_eq!(mask("apps update atlas --description= --contact-email a@b"), paths(&["description", "contact_email"]));
+    assert_eq!(mask("apps update atlas --clear-grants --display-name A"), paths(&["display_name", "grants"]));
+    assert_eq!(mask("apps update atlas --grant doc/*=read"), paths(&["grants"]));
+    assert!(mask("apps update atlas").is_err());
+    assert!(mask("apps update atlas --clear-grants --grant-api a").is_err());
+}
+
+#[test]
+fn a_token_is_of_an_application_or_of_a_key() {
+    for accepted in [
+        "tokens create --application atlas --secret-file a --resource doc/1 --action read --audience x --audience y",
+        "tokens create --credential-file a --credential-secret-key-file b --ttl 10m --format jwt",
+        "tokens create",
+        "tokens introspect --token-file -",
+        "sessions create --user ana@acme.example --user-password-file -",
+        "sessions revoke",
+        "users passwd ben --password-file a --current-password-file b --etag c",
+        "keys pattern --prefix kw,bo --prefix a1",
+    ] {
+        assert!(parse(accepted).is_ok(), "{accepted}: {:?}", parse(accepted).err());
+    }
+    for refused in [
+        "tokens create --application atlas --credential-file a",
+        "tokens create --application atlas --credential-secret-key-file a",
+        "tokens create --secret-file a",
+        "tokens create --format paseto",
+        "tokens create --ttl soon",
+        "tokens create --secret kw_secret",
+        "users passwd ben --password secret",
+        "users passwd",
+        "sessions create --password secret",
+        "apps verify atlas --token secret",
+        "keys pattern --prefix Kw",
+        "keys pattern --prefix kw,",
+    ] {
+        assert!(parse(refused).is_err(), "{refused}");
+    }
+}
+
+#[test]
+fn a_name_without_a_key_must_say_its_tenant() {
+    assert!(value::known_tenant("tenants/acme/applications/atlas").is_ok());
+    assert!(value::known_tenant("tenants/-/applications/atlas").is_err());
 }
 
 #[test]

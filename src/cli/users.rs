@@ -1,11 +1,15 @@
 //! `keyward users`: the people of a tenant.
 
+mod passwd;
+
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::connect::{ADMIN_SERVER, Connection, MAX_RESPONSE_BYTES};
 use super::failure::Failure;
 use super::output::{Fields, Paging, or_dash, with_secret, word};
-use super::{ClientOptions, value};
+use super::{ClientOptions, secret, value};
 use crate::proto::v1::user_service_client::UserServiceClient;
 use crate::proto::v1::{
     ActivateUserRequest, CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest,
@@ -20,7 +24,7 @@ pub enum Users {
 The master credential is shown once.
 
 Example:
-  keyward users create ben --email ben@acme.example --role admin --tenant acme")]
+  keyward users create ben --email ben@acme.example --role admin --tenant acme --password-file password.txt")]
     Create(Create),
     /// Show one user
     #[command(after_help = "Example:\n  keyward users get ben")]
@@ -43,6 +47,13 @@ Example:
     /// Give a user's master key a new secret, shown once; the old one stops working at once
     #[command(after_help = "Example:\n  keyward users rotate-master-key ben")]
     RotateMasterKey(RotateMasterKey),
+    /// Set a user's password, asking for it twice; it ends that user's sessions
+    #[command(after_help = "\
+Examples:
+  keyward users passwd ben
+  keyward users passwd ben --user ben@acme.example --tenant acme
+  keyward users passwd ben --password-file - < password.txt")]
+    Passwd(passwd::Passwd),
 }
 
 /// Make a user.
@@ -67,6 +78,11 @@ pub struct Create {
     /// What the user may manage [default: member]
     #[arg(long, value_enum, value_name = "ROLE")]
     role: Option<Role>,
+
+    /// A file with the password to sign in with, `-` for standard input [env: KEYWARD_NEW_PASSWORD holds the password
+    /// itself] [default: none; `users passwd` sets one]
+    #[arg(long, value_name = "PATH")]
+    password_file: Option<PathBuf>,
 
     /// A UUID that makes a repetition within 24 h harmless
     #[arg(long, value_name = "UUID")]
@@ -180,6 +196,7 @@ impl Users {
                 options.output.reply(&response, || text(response.user.as_ref(), response.revision))
             }
             Self::RotateMasterKey(rotate) => rotate.run(options).await,
+            Self::Passwd(passwd) => passwd.run(options).await,
         }
     }
 }
@@ -196,7 +213,7 @@ impl Create {
                 role: self.role.map_or(UserRole::Unspecified, UserRole::from).into(),
                 ..User::default()
             }),
-            password: String::new(),
+            password: secret::new_password(self.password_file.as_deref())?.unwrap_or_default(),
             request_id: self.request_id.clone().unwrap_or_default(),
         };
         let (connection, mut service) = open(options).await?;

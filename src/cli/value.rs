@@ -100,6 +100,14 @@ pub(super) fn parent_name(tenant: &str, text: &str) -> Result<String, String> {
     }
 }
 
+/// Refuses a name in the caller's own tenant where no key is sent that would tell which one that is.
+pub(super) fn known_tenant(name: &str) -> Result<(), String> {
+    if name.starts_with("tenants/-/") {
+        return Err("no key is sent for this, so say which tenant: give --tenant or the full name".to_owned());
+    }
+    Ok(())
+}
+
 /// Parses `KEY=VALUE`; the value may hold further `=`.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

@@ -1,6 +1,8 @@
 //! Ending credentials by possession: whoever has the text may end it.
 
+use super::tokens::row_of_jwt;
 use super::{Call, Desk};
+use crate::check::VerifiedJwt;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
@@ -11,6 +13,15 @@ use crate::error::Result;
 use crate::store::{Draft, Entry};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// What was shown of one tenant.
+#[derive(Debug, Default)]
+struct Shown {
+    digests: BTreeSet<Digest>,
+    jwts: Vec<Arc<VerifiedJwt>>,
+}
 
 /// What a text that can be ended belongs to.
 #[derive(Debug)]
@@ -72,17 +83,24 @@ impl Endable {
     }
 }
 
-/// Ends the credentials of these digests. Answers with the revision of the last mutation, or with that at which nothing
+/// Ends these credentials. Answers with the revision of the last mutation, or with that at which nothing
 /// was left to do.
 pub async fn revoke_credentials(
     desk: Desk,
     call: Call,
-    credentials: Vec<Digest>,
+    credentials: Vec<Zeroizing<String>>,
     reason: RevocationReason,
 ) -> Result<i64> {
     // Looked up first, without the lock: if none is ours, nothing is written.
-    let mut by_tenant: BTreeMap<TenantId, BTreeSet<Digest>> = BTreeMap::new();
-    for digest in credentials {
+    let mut by_tenant: BTreeMap<TenantId, Shown> = BTreeMap::new();
+    for credential in credentials {
+        if let Some(jwt) = desk.index.jwt(&credential, desk.clock.now()) {
+            if desk.store.token(jwt.tenant(), &jwt.facts().id).await?.is_none() {
+                by_tenant.entry(jwt.tenant().clone()).or_default().jwts.push(jwt);
+            }
+            continue;
+        }
+        let digest = Digest::of(credential.as_bytes());
         let found = match desk.store.key_of_digest(&digest).await? {
             Some((key, _)) => Some(Endable::Key(Box::new(key))),
             None => match desk.store.token_of_digest(&digest).await? {
@@ -91,15 +109,15 @@ pub async fn revoke_credentials(
             },
         };
         if let Some(found) = found.filter(|found| found.is_endable(&digest, desk.clock.now())) {
-            by_tenant.entry(found.tenant().clone()).or_default().insert(digest);
+            by_tenant.entry(found.tenant().clone()).or_default().digests.insert(digest);
         }
     }
     // The head is read after the rows: what was found ended already must be in the index before this is answered.
     let mut revision = desk.store.head_revision().await?;
     let mut failure = None;
     // An event for each tenant, so that every tenant's audit log has its own.
-    for (tenant, digests) in by_tenant {
-        match end_in_tenant(&desk, call.clone(), tenant, digests, reason).await {
+    for (tenant, shown) in by_tenant {
+        match end_in_tenant(&desk, call.clone(), tenant, shown, reason).await {
             Ok(ended) => revision = revision.max(ended),
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -112,7 +130,7 @@ async fn end_in_tenant(
     desk: &Desk,
     call: Call,
     tenant: TenantId,
-    digests: BTreeSet<Digest>,
+    shown: Shown,
     reason: RevocationReason,
 ) -> Result<i64> {
     let draft = desk.store.begin().await?;
@@ -120,12 +138,19 @@ async fn end_in_tenant(
     let mut count = 0_usize;
     // By name: several secrets may be of one key.
     let mut ended: BTreeMap<String, Endable> = BTreeMap::new();
-    for digest in digests {
+    for digest in shown.digests {
         let Some(found) = find(&draft, &digest).await? else { continue };
         let name = found.name();
         if ended.get(&name).unwrap_or(&found).is_endable(&digest, now) {
             count = count.saturating_add(1);
             ended.entry(name).or_insert(found).end(&digest, reason, now);
+        }
+    }
+    for jwt in shown.jwts {
+        let row = row_of_jwt(&jwt, now)?;
+        let is_endable = !row.is_forgotten(now) && draft.token(&row.tenant, &row.id).await?.is_none();
+        if is_endable && ended.insert(row.name(), Endable::Token(Box::new(row))).is_none() {
+            count = count.saturating_add(1);
         }
     }
     if ended.is_empty() {

@@ -1,16 +1,17 @@
 //! Commands on access tokens, and what tokens and sessions share.
 
 use super::{Call, Desk, detached, new_uid};
-use crate::check::{Answer, Caller, Principal};
+use crate::check::{Answer, Caller, Principal, VerifiedJwt};
 use crate::domain::actor::Actor;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, CredentialId, Digest, Shape, parse};
 use crate::domain::decision::{Held, Query, Reason, Reasons};
 use crate::domain::facts::Holder;
+use crate::domain::jwt::{Claims, scope_of};
 use crate::domain::key::KeyType;
 use crate::domain::name::{Collection, TenantId, TokenId};
-use crate::domain::permission::Grants;
+use crate::domain::permission::{Grants, Pattern};
 use crate::domain::policy::Demand;
 use crate::domain::token::{AccessToken, DEFAULT_TOKEN_LIFE, Parent, Proof, Session, TokenFormat, Wanted, compile};
 use crate::error::{Error, Result};
@@ -77,7 +78,7 @@ pub async fn create(desk: Desk, call: Call, new: NewToken) -> Result<Minted> {
     refuse_wider(&subject.actor, narrow.as_ref(), &desk.index.directory())?;
     match new.format {
         TokenFormat::Opaque => detached(create_opaque(desk, call, new, subject, narrow)).await,
-        TokenFormat::Jwt => Err(Error::precondition("TOKEN_FORMAT_JWT", "needs signing keys")),
+        TokenFormat::Jwt => create_jwt(&desk, new, subject, narrow).await,
     }
 }
 
@@ -217,6 +218,86 @@ async fn create_opaque(
     Ok(Minted { token: AccessToken { revision, ..token }, text, revision })
 }
 
+/// Signs a token. Nothing is written: what can end it is looked up when it is shown.
+async fn create_jwt(desk: &Desk, new: NewToken, subject: Subject, narrow: Option<Grants>) -> Result<Minted> {
+    let now = desk.clock.now();
+    let end = expire_time(now, new.ttl, subject.expire_time)?.whole_seconds();
+    if end <= now {
+        return Err(Error::invalid("ttl", "must be at least 1 second for a JWT, whose times are whole seconds"));
+    }
+    let issue_time = now.whole_seconds();
+    let uid = new_uid(now);
+    let tenant = subject.tenant;
+    let name = subject.parent.name(&tenant);
+    let permissions = narrow.unwrap_or_else(|| subject.actor.power().described());
+    let pairs =
+        permissions.iter().flat_map(|(pattern, actions)| actions.iter().map(move |action| (pattern.as_str(), action)));
+    let claims = Claims {
+        iss: desk.index.issuer().to_string(),
+        sub: name.clone(),
+        client_id: name,
+        aud: if new.audience.is_empty() { vec![tenant.name()] } else { new.audience.clone() },
+        exp: end.seconds(),
+        iat: issue_time.seconds(),
+        jti: uid.to_string(),
+        scope: scope_of(pairs),
+        revision: subject.revision,
+        secret_version: subject.secret_version,
+        narrowed: new.permissions.is_some(),
+    };
+    let text = Credential::from_text(desk.keyring.sign(&claims).await?);
+    let token = AccessToken {
+        tenant,
+        id: TokenId::of_uid(uid),
+        uid,
+        parent: subject.parent,
+        secret_version: subject.secret_version,
+        based_revision: subject.revision,
+        permissions: new.permissions,
+        audience: new.audience,
+        format: TokenFormat::Jwt,
+        digest: None,
+        credential_id: None,
+        create_time: issue_time,
+        update_time: issue_time,
+        expire_time: end,
+        revoke_time: None,
+        revision: 0,
+    };
+    Ok(Minted { token, text, revision: subject.revision })
+}
+
+/// A JWT as it is stored once it is revoked.
+pub(super) fn row_of_jwt(jwt: &VerifiedJwt, revoke_time: Time) -> Result<AccessToken> {
+    let facts = jwt.facts();
+    let permission = |(pattern, action): (&Pattern, &str)| Wanted {
+        resource: pattern.as_str().to_owned(),
+        action: action.to_owned(),
+    };
+    let pairs = |grants: &Grants| {
+        let pairs = grants.iter().flat_map(|(pattern, actions)| actions.iter().map(move |action| (pattern, action)));
+        pairs.map(permission).collect()
+    };
+    Ok(AccessToken {
+        tenant: jwt.tenant().clone(),
+        id: facts.id.clone(),
+        uid: facts.id.as_str().parse().map_err(Error::internal)?,
+        parent: facts.parent.clone(),
+        secret_version: facts.secret_version,
+        based_revision: facts.based_revision,
+        permissions: facts.narrow.as_ref().map(pairs),
+        audience: facts.audience.clone(),
+        format: TokenFormat::Jwt,
+        digest: None,
+        credential_id: None,
+        create_time: jwt.issue_time(),
+        update_time: revoke_time,
+        expire_time: facts.expire_time,
+        revoke_time: Some(revoke_time),
+        revision: 0,
+    })
+}
+
 async fn commit(desk: &Desk, draft: Draft, change: Change, entry: Entry) -> Result<i64> {
     let revision = draft.commit(vec![change], entry, None).await?;
     desk.ledger.applied(revision).await?;
@@ -275,12 +356,21 @@ fn place<'a>(held: &Held<'a>) -> Option<(Collection, &'a str)> {
 
 /// Ends a token or a session; an unknown one is ended already. Answers with the revision by which it was.
 pub async fn revoke(desk: Desk, caller: Caller, call: Call, text: Zeroizing<String>) -> Result<i64> {
+    let jwt = desk.index.jwt(&text, desk.clock.now());
     let edit = desk.edit(&caller, call).await?;
     let digest = Digest::of(text.as_bytes());
     let is_own = |tenant: &TenantId| edit.actor.tenant().is_none_or(|own| own == tenant);
     let now = edit.now();
-    if let Some(mut token) = edit.draft.token_of_digest(&digest).await?.filter(|token| is_own(&token.tenant)) {
-        let whose = edit.draft.whose(&token.tenant, Collection::Tokens, token.id.as_str()).await?;
+    let token = match &jwt {
+        Some(jwt) => match edit.draft.token(jwt.tenant(), &jwt.facts().id).await? {
+            Some(revoked) => Some(revoked),
+            None => Some(AccessToken { revoke_time: None, ..row_of_jwt(jwt, now)? }),
+        },
+        None => edit.draft.token_of_digest(&digest).await?,
+    };
+    if let Some(mut token) = token.filter(|token| is_own(&token.tenant)) {
+        let (collection, id) = token.parent.place();
+        let whose = edit.draft.whose(&token.tenant, collection, id).await?;
         edit.demand(&Demand { collection: Collection::Tokens, id: token.id.as_str(), action: "revoke", whose })?;
         if token.revoke_time.is_some() || token.is_forgotten(now) {
             return Ok(edit.nothing(()).await?.revision);
@@ -305,7 +395,8 @@ pub async fn revoke(desk: Desk, caller: Caller, call: Call, text: Zeroizing<Stri
     }
     let other = edit.draft.chain(&digest).await?;
     if other.is_some_and(|chain| is_own(&chain.facts.tenant)) {
-        let rule = "is the credential of a key or an application, not a token; use RevokeKey, RevokeApplication or RevokeCredentials";
+        let rule = "is the credential of a key or an application, not a token; use RevokeKey, RevokeApplication or \
+                    RevokeCredentials";
         return Err(Error::invalid("token", rule));
     }
     Ok(edit.nothing(()).await?.revision)

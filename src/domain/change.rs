@@ -7,6 +7,7 @@ use super::application::Application;
 use super::clock::Time;
 use super::key::{Key, Secret, retire};
 use super::name::TenantId;
+use super::signing::SigningKey;
 use super::tenant::Tenant;
 use super::token::{AccessToken, Session};
 use super::user::User;
@@ -48,6 +49,8 @@ pub enum Change {
     Token(Box<AccessToken>),
     /// A session.
     Session(Box<Session>),
+    /// A key that signs JWTs, without its private half.
+    SigningKey(SigningKey),
 }
 
 impl Change {
@@ -61,6 +64,7 @@ impl Change {
             Self::Application(_) => "application",
             Self::Token(_) => "token",
             Self::Session(_) => "session",
+            Self::SigningKey(_) => "signing_key",
         }
     }
 
@@ -74,6 +78,7 @@ impl Change {
             Self::Application(application) => application.name(),
             Self::Token(token) => token.name(),
             Self::Session(session) => session.name(),
+            Self::SigningKey(key) => key.name(),
         }
     }
 
@@ -87,6 +92,7 @@ impl Change {
             Self::Application(application) => application.revision,
             Self::Token(token) => token.revision,
             Self::Session(session) => session.revision,
+            Self::SigningKey(key) => key.revision,
         };
         revision == 0
     }
@@ -101,6 +107,7 @@ impl Change {
             Self::Application(application) => application.revision = revision,
             Self::Token(token) => token.revision = revision,
             Self::Session(session) => session.revision = revision,
+            Self::SigningKey(key) => key.revision = revision,
         }
     }
 }

@@ -25,6 +25,16 @@ impl Time {
         self.0
     }
 
+    /// Whole seconds since the epoch, rounded down.
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// The same without fractions of a second.
+    pub const fn whole_seconds(self) -> Self {
+        Self(self.seconds().saturating_mul(1_000_000))
+    }
+
     /// Whole minutes since the epoch.
     pub const fn minutes(self) -> i64 {
         self.0.div_euclid(60_000_000)

@@ -4,6 +4,9 @@
 //! characters, `secret` is 43 random characters and `checksum` is the CRC32 of all before it; all of it in base62.
 //! Nothing here knows which credentials exist, and the randomness is given.
 
+mod pattern;
+
+pub use self::pattern::{Pattern, pattern};
 use crate::error::Violation;
 use rand::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};

@@ -203,7 +203,7 @@ impl<'a> StandsFor<'a> {
     /// Whether it may do this to Keyward.
     fn may(&self, demand: &Demand<'_>) -> bool {
         let is_owners = demand.whose.as_ref().is_some_and(|whose| whose.role == Role::Owner);
-        let is_protected = is_owners && !matches!(demand.action, "get" | "list" | "lookup");
+        let is_protected = is_owners && !matches!(demand.action, "get" | "list" | "lookup" | "introspect");
         match self {
             Self::Root | Self::User { role: Role::Owner, .. } => true,
             Self::User { role: Role::Admin, .. } => !is_protected,

@@ -3,8 +3,8 @@
 use super::throttle::Throttle;
 use super::{Api, caller, convert, rpcs};
 use crate::desk::page::Binding;
-use crate::desk::{detached, keys};
-use crate::domain::credential::{Credential, Digest};
+use crate::desk::{detached, keys, possession};
+use crate::domain::credential::Credential;
 use crate::domain::filter::Filter;
 use crate::domain::key::Key;
 use crate::domain::name::{Collection, key_name};
@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::proto::v1 as proto;
 use crate::proto::v1::key_service_server::KeyService;
 use tonic::{Request, Response, Status, Streaming};
+use zeroize::Zeroizing;
 
 /// How many credentials, checks or entries one request may hold.
 pub(super) const MAX_BATCH: usize = 1000;
@@ -241,9 +242,9 @@ impl KeyService for KeyApi {
         if credentials.is_empty() || credentials.len() > MAX_BATCH {
             return Err(Error::invalid("credentials", format!("must hold 1 to {MAX_BATCH} credentials")).into());
         }
-        let digests = credentials.iter().map(|credential| Digest::of(credential.as_bytes())).collect();
+        let credentials = credentials.into_iter().map(Zeroizing::new).collect();
         let revision =
-            detached(crate::desk::possession::revoke_credentials(self.api.desk.clone(), call, digests, reason)).await?;
+            detached(possession::revoke_credentials(self.api.desk.clone(), call, credentials, reason)).await?;
         Ok(Response::new(proto::RevokeCredentialsResponse { revision }))
     }
 

@@ -1,11 +1,12 @@
 //! `keyward.v1.TokenService`.
 
+use super::caller::Admitted;
 use super::{Api, caller, convert, rpcs};
 use crate::desk::page::Binding;
 use crate::desk::{detached, sessions, tokens};
 use crate::domain::filter::Filter;
 use crate::domain::name::{Collection, UserId};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::proto::v1 as proto;
 use crate::proto::v1::token_service_server::TokenService;
 use tonic::{Request, Response, Status};
@@ -14,6 +15,14 @@ use zeroize::Zeroizing;
 /// The service.
 #[derive(Clone, Debug)]
 pub struct TokenApi(pub Api);
+
+/// Refuses a text that is not looked at; what it must be is told only to those who may use the RPC at all.
+fn is_text(admitted: &Admitted, token: &str) -> Result<()> {
+    convert::token_text(token).or_else(|violation| {
+        admitted.may_at_all(Collection::Tokens).or_else(|_| admitted.may_at_all(Collection::Sessions))?;
+        Err(violation)
+    })
+}
 
 #[tonic::async_trait]
 impl TokenService for TokenApi {
@@ -62,7 +71,7 @@ impl TokenService for TokenApi {
     ) -> Result<Response<proto::IntrospectTokenResponse>, Status> {
         let admitted = self.0.gate.admit(&request, rpcs::INTROSPECT_TOKEN)?;
         let proto::IntrospectTokenRequest { token } = request.into_inner();
-        convert::token_text(&token)?;
+        is_text(&admitted, &token)?;
         let found = tokens::introspect(&self.0.desk, &admitted.caller, &token)?;
         Ok(Response::new(convert::inspection_out(found)))
     }
@@ -73,13 +82,14 @@ impl TokenService for TokenApi {
     ) -> Result<Response<proto::RevokeTokenResponse>, Status> {
         let admitted = self.0.gate.admit(&request, rpcs::REVOKE_TOKEN)?;
         let proto::RevokeTokenRequest { token } = request.into_inner();
-        convert::token_text(&token)?;
+        is_text(&admitted, &token)?;
         let desk = self.0.desk.clone();
         let revision = detached(tokens::revoke(desk, admitted.caller, admitted.call, Zeroizing::new(token))).await?;
         Ok(Response::new(proto::RevokeTokenResponse { revision }))
     }
 
     async fn get_jwks(&self, _: Request<proto::GetJwksRequest>) -> Result<Response<proto::GetJwksResponse>, Status> {
-        Err(Error::Unbuilt { method: rpcs::GET_JWKS.method }.into())
+        let jwks = self.0.desk.index.jwks(self.0.desk.clock.now()).map_err(Error::from)?;
+        Ok(Response::new(proto::GetJwksResponse { keys: jwks.keys.into_iter().map(convert::jwk_out).collect() }))
     }
 }

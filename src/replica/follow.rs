@@ -128,6 +128,9 @@ async fn load(store: &Store, index: &Index, clock: &Clock) -> Result<Head> {
             index.apply(revision, vec![Change::Session(Box::new(session))]);
         }
     }
+    for key in snapshot.signing_keys {
+        index.apply(revision, vec![Change::SigningKey(key)]);
+    }
     index.apply(revision, Vec::new());
     Ok(snapshot.head)
 }

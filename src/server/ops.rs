@@ -1,23 +1,30 @@
 //! The operators' listener, plain HTTP: metrics, whether the process lives, whether it may be asked, and gRPC health
-//! for those who ask in that way. Open to whoever reaches it, and so without a name, an id or a secret in any answer.
+//! for those who ask in that way, and the public keys that verify JWTs. Open to whoever reaches it, and so without a
+//! name, an id or a secret in any answer.
 
 use crate::check::Index;
+use crate::clock::Clock;
 use crate::grpc::health::Health;
 use crate::telemetry::Metrics;
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::sync::Arc;
 use tonic::service::Routes;
 
-/// `GET /metrics`, `/healthz` and `/readyz`, gRPC health, and 404 for the rest.
-pub(super) fn router(metrics: Metrics, index: Arc<Index>, health: &Health) -> Router {
+/// How long others may keep the key set: far shorter than a key is published before it signs, and short enough for one
+/// that must go at once.
+const JWKS_CACHE: &str = "public, max-age=300";
+
+/// `GET /metrics`, `/.well-known/jwks.json`, `/healthz` and `/readyz`, gRPC health, and 404 for the rest.
+pub(super) fn router(metrics: Metrics, index: Arc<Index>, clock: Clock, health: &Health) -> Router {
     let routes: Router = Routes::new(health.server()).into_axum_router();
     routes
         .route("/metrics", get(show_metrics).with_state(metrics))
+        .route("/.well-known/jwks.json", get(show_jwks).with_state((Arc::clone(&index), clock)))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(show_readiness).with_state((index, health.clone())))
         .fallback(nothing_here)
@@ -28,6 +35,17 @@ async fn show_metrics(State(metrics): State<Metrics>) -> Response {
     match tokio::task::spawn_blocking(move || metrics.text()).await {
         Ok(Ok(text)) => ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response(),
         Ok(Err(_)) | Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be read\n").into_response(),
+    }
+}
+
+/// The public keys that verify JWTs, in the words of RFC 7517: what GetJwks answers.
+async fn show_jwks(State((index, clock)): State<(Arc<Index>, Clock)>) -> Response {
+    match index.jwks(clock.now()).map(|jwks| serde_json::to_string(&jwks)) {
+        Ok(Ok(text)) => {
+            ([(CONTENT_TYPE, "application/jwk-set+json"), (CACHE_CONTROL, JWKS_CACHE)], text).into_response()
+        }
+        Ok(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, [(CACHE_CONTROL, "no-store")], "not serving\n").into_response(),
     }
 }
 
@@ -71,7 +89,7 @@ mod tests {
             let telemetry = Telemetry::start(&Config::load(ServeArgs::default()).unwrap()).unwrap();
             let index = Arc::new(Index::default());
             let health = Health::new();
-            let router = router(telemetry.metrics().clone(), Arc::clone(&index), &health);
+            let router = router(telemetry.metrics().clone(), Arc::clone(&index), Clock::default(), &health);
             Self { router, index, health, _telemetry: telemetry }
         }
 

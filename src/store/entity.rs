@@ -12,6 +12,8 @@ pub(in crate::store) mod ledger_change;
 pub(in crate::store) mod ledger_head;
 pub(in crate::store) mod replay;
 pub(in crate::store) mod root_secret;
+pub(in crate::store) mod setting;
+pub(in crate::store) mod signing_key;
 pub(in crate::store) mod tenant;
 pub(in crate::store) mod tenant_user;
 pub(in crate::store) mod user_password;

@@ -12,6 +12,7 @@ use super::rows::{self, check_reader};
 use crate::domain::application::Application;
 use crate::domain::change::{Change, Root};
 use crate::domain::key::Key;
+use crate::domain::signing::SigningKey;
 use crate::domain::tenant::Tenant;
 use crate::domain::token::{AccessToken, Session};
 use crate::domain::user::User;
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub tokens: Vec<AccessToken>,
     /// All sessions.
     pub sessions: Vec<Session>,
+    /// All signing keys, without their private halves.
+    pub signing_keys: Vec<SigningKey>,
 }
 
 /// What one revision changed.
@@ -107,6 +110,7 @@ impl Store {
         let applications = application::Entity::find().all(&transaction).await.map_err(sort)?;
         let tokens = access_token::Entity::find().all(&transaction).await.map_err(sort)?;
         let sessions = user_session::Entity::find().all(&transaction).await.map_err(sort)?;
+        let signing_keys = super::signing::keys(&transaction).await?;
         transaction.commit().await.map_err(sort)?;
         Ok(Snapshot {
             head,
@@ -129,6 +133,7 @@ impl Store {
                 .collect::<Result<_>>()?,
             tokens: tokens.into_iter().map(rows::access_token).collect::<Result<_>>()?,
             sessions: sessions.into_iter().map(rows::session).collect::<Result<_>>()?,
+            signing_keys,
         })
     }
 

@@ -21,6 +21,7 @@ pub struct Store {
     /// One connection of the follower's own: lists must not keep it from what was revoked.
     pub(super) follower: DatabaseConnection,
     pub(super) clock: Clock,
+    path: PathBuf,
     lock: std::sync::Arc<File>,
 }
 
@@ -33,9 +34,17 @@ impl Store {
         Migrator::up(&writer, None).await.map_err(|error| cannot_open(&path, error))?;
         let reader = Database::connect(options(&path, 4)).await.map_err(|error| cannot_open(&path, error))?;
         let follower = Database::connect(options(&path, 1)).await.map_err(|error| cannot_open(&path, error))?;
-        let store = Self { writer, reader, follower, clock, lock: std::sync::Arc::new(lock) };
+        let store = Self { writer, reader, follower, clock, path, lock: std::sync::Arc::new(lock) };
         store.found().await?;
         Ok(store)
+    }
+
+    /// A file beside the database, such as `keyward.db.master-key`; none on engines that are no file.
+    pub fn beside(&self, extension: &str) -> Option<PathBuf> {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(".");
+        path.push(extension);
+        Some(PathBuf::from(path))
     }
 
     /// Closes the connections, so that SQLite can fold its write-ahead log into the file, and lets go of the lock.

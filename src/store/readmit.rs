@@ -42,7 +42,11 @@ impl Draft {
         }
         let chain = match proof {
             Proof::Credential(digest) => self.chain(digest).await?,
-            Proof::Jwt { tenant, token, .. } => {
+            Proof::Jwt { kid, tenant, token } => {
+                let key = self.signing_key(kid).await?;
+                if !key.is_some_and(|key| key.is_published(self.now())) {
+                    return Err(refused(Reason::TokenSignatureInvalid.as_str()));
+                }
                 let row = self.token(tenant, &token.id).await?;
                 let is_revoked = row.is_some_and(|row| row.revoke_time.is_some());
                 self.chain_of_token(tenant, TokenFacts { is_revoked, ..token.clone() }).await?

@@ -40,6 +40,7 @@ impl Draft {
                 self.write_application_secrets(application, is_new).await
             }
             Change::Token(token) => put(rows::access_token_row(token)?, is_new, transaction).await,
+            Change::SigningKey(key) => super::signing::put(transaction, key).await,
             Change::Session(session) => put(rows::session_row(session), is_new, transaction).await,
         }
     }

@@ -3,6 +3,8 @@
 Nothing here is generated from our sources: messages are built from the descriptor set while the tests run.
 """
 
+import email
+import email.policy
 import json
 import os
 import pathlib
@@ -11,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 import grpc
@@ -79,7 +82,7 @@ class Server:
 
     def start(self):
         arguments = ["serve", "--log-format", "json", "--database-url", f"sqlite:{self.folder / 'keyward.db'}"]
-        arguments += ["--root-key-file", str(self.folder / "root.key")]
+        arguments += ["--root-key-file", str(self.folder / "root.key"), "--mail-dir", str(self.folder / "mail")]
         for listener in ("data", "admin", "ops"):
             arguments += [f"--{listener}-addr", "127.0.0.1:0"]
         self.process = subprocess.Popen(
@@ -138,12 +141,12 @@ class Grpc:
         with grpc.insecure_channel(self.server.admin) as channel:
             return self.contract.call(channel, rpc, request, metadata)
 
-    def check(self, credential, *permissions):
+    def check(self, credential, *permissions, **more):
         """Whether it is allowed, and the reasons why not, by the listener that anyone on this machine may ask."""
         asked = [{"resource": resource, "action": action} for resource, action in permissions]
         with grpc.insecure_channel(self.server.data) as channel:
             reply = self.contract.call(
-                channel, "CheckService/Check", {"credential": credential, "permissions": asked}
+                channel, "CheckService/Check", {"credential": credential, "permissions": asked, **more}
             )
         return verdict(reply)
 
@@ -157,12 +160,12 @@ class CommandLine:
     def holding(self, credential):
         return CommandLine(self.server, credential)
 
-    def run(self, *arguments):
-        """Runs a command on the administrative listener and answers with its JSON."""
+    def run(self, *arguments, given="", **variables):
+        """Runs a command on the administrative listener and answers with its JSON; `given` is its standard input."""
         done = subprocess.run(
             [PROGRAM, *arguments, "-o", "json"],
-            env=environment(KEYWARD_SERVER=self.server.admin, KEYWARD_KEY=self.credential),
-            stdin=subprocess.DEVNULL,
+            env=environment(KEYWARD_SERVER=self.server.admin, KEYWARD_KEY=self.credential, **variables),
+            input=given,
             capture_output=True,
             text=True,
             timeout=DEADLINE,
@@ -172,13 +175,15 @@ class CommandLine:
             raise Refused(code[1] if code else f"exit code {done.returncode}", done.stderr)
         return json.loads(done.stdout)
 
-    def check(self, credential, *permissions):
+    def check(self, credential, *permissions, secret_key="", tenant=""):
         arguments = ["check", "--credential-file", "-", "-o", "json"]
         for resource, action in permissions:
             arguments += ["--resource", resource, "--action", action]
+        if tenant:
+            arguments += ["--tenant", tenant]
         done = subprocess.run(
             [PROGRAM, *arguments],
-            env=environment(KEYWARD_SERVER=self.server.data),
+            env=environment(KEYWARD_SERVER=self.server.data, KEYWARD_CREDENTIAL_SECRET_KEY=secret_key),
             input=credential,
             capture_output=True,
             text=True,
@@ -213,6 +218,18 @@ class Stranger(unittest.TestCase):
             "TenantService/CreateTenant", {"tenantId": "acme", "owner": {"email": "ana@acme.example"}}
         )
         self.owner = self.root.holding(self.made["masterCredential"])
+
+    def mails(self, count):
+        """The mails that were sent, oldest first, once there are so many."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            paths = sorted((self.folder / "mail").glob("*.eml"), key=lambda path: path.stat().st_mtime_ns)
+            if len(paths) >= count:
+                break
+            self.assertLess(time.monotonic(), deadline, f"{len(paths)} of {count} mails came")
+            time.sleep(0.02)
+        self.assertEqual(len(paths), count, "more mails than there should be")
+        return [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths]
 
     def refused(self, code, call, *arguments, **named):
         """Asserts that a call is refused with this code; what was said."""

@@ -1,5 +1,6 @@
 //! The command line as people and scripts use it, against a server process of its own.
 
+mod people;
 mod terminal;
 mod walk;
 
@@ -70,6 +71,8 @@ fn a_refused_field_is_named_with_its_rule() {
     done.says("INVALID_ARGUMENT");
     assert!(done.err.lines().any(|line| line.starts_with("  key.grants[0].resources.resource: ")), "{done:?}");
     assert!(done.err.lines().any(|line| line.starts_with("  key.allowed_ips[0]: ")), "{done:?}");
+    assert_eq!(done.err.matches("key.allowed_ips[0]").count(), 1, "{done:?}");
+    assert_eq!(done.err.lines().count(), 3, "{done:?}");
     assert_eq!(done.out, "");
     t.as_owner("keys list --filter").word("colour = \"red\"").exits(1).says("\n  filter: ");
 }
@@ -113,8 +116,9 @@ fn a_secret_comes_from_a_file_standard_input_or_the_environment() {
 #[test]
 fn help_never_shows_a_secret_of_the_environment() {
     let t = Terminal::new();
-    for words in ["--help", "keys list --help", "serve --help", "check --help"] {
+    for words in ["--help", "keys list --help", "serve --help", "check --help", "users passwd --help"] {
         let line = t.as_owner(words).variable("KEYWARD_CREDENTIAL", &t.root).variable("KEYWARD_SECRET_KEY", &t.root);
+        let line = line.variable("KEYWARD_PASSWORD", &t.root).variable("KEYWARD_NEW_PASSWORD", &t.root);
         let done = line.variable("KEYWARD_DATABASE_URL", "postgres://u:secret@db/x").ok();
         assert!(!done.out.contains(&t.owner) && !done.out.contains(&t.root), "{words}");
         assert!(!done.out.contains("u:secret"), "{words}");

@@ -6,10 +6,12 @@ pub mod settings;
 
 use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};
+use keyward::proto::v1::application_service_client::ApplicationServiceClient;
 use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::event_service_client::EventServiceClient;
 use keyward::proto::v1::key_service_client::KeyServiceClient;
 use keyward::proto::v1::tenant_service_client::TenantServiceClient;
+use keyward::proto::v1::token_service_client::TokenServiceClient;
 use keyward::proto::v1::user_service_client::UserServiceClient;
 use keyward::proto::v1::*;
 use keyward::server::Server;
@@ -81,6 +83,14 @@ impl Client {
 
     pub fn users(&self) -> UserServiceClient<Wire> {
         UserServiceClient::new(self.wire())
+    }
+
+    pub fn tokens(&self) -> TokenServiceClient<Wire> {
+        TokenServiceClient::new(self.wire())
+    }
+
+    pub fn applications(&self) -> ApplicationServiceClient<Wire> {
+        ApplicationServiceClient::new(self.wire())
     }
 
     pub fn events(&self) -> EventServiceClient<Wire> {
@@ -268,6 +278,17 @@ impl TestServer {
 
     pub fn database(&self) -> PathBuf {
         self.dir.path().join("keyward.db")
+    }
+
+    /// Where the running server has its metrics.
+    pub fn ops_addr(&self) -> String {
+        self.server.as_ref().unwrap().ops_addr().to_string()
+    }
+
+    /// The admin listener as it is reached from another address of this machine.
+    pub fn admin_from(&self, address: &str) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.server.as_ref().unwrap().admin_addr())).unwrap();
+        endpoint.local_address(Some(address.parse().unwrap())).connect_lazy()
     }
 
     pub fn nobody(&self) -> Client {

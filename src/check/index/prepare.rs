@@ -8,6 +8,7 @@ use crate::domain::credential::Digest;
 use crate::domain::facts::Facts;
 use crate::domain::key::Secret;
 use crate::domain::name::{Collection, Owner, TenantId, UserId};
+use crate::domain::signing::SigningKey;
 use crate::domain::tenant::Tenant;
 use crate::domain::token::{AccessToken, Session, TOKEN_RETENTION};
 use crate::domain::user::User;
@@ -19,6 +20,7 @@ pub(super) enum Prepared {
     Root { entries: Vec<(Digest, Entry)>, gone: Vec<Digest> },
     Tenant { cell: Arc<TenantCell>, standing: u8 },
     User { cell: Arc<UserCell>, user: User },
+    SigningKey { kid: Box<str>, key: Arc<SigningKey> },
     Thing { place: Option<Place>, entry: Entry, digests: Vec<Digest>, gone: Vec<Digest>, replaced: Vec<Entry> },
 }
 
@@ -39,6 +41,10 @@ impl Index {
             Change::Application(application) => {
                 let place = Place::new(&application.tenant, Collection::Applications, application.id.as_str());
                 self.prepare_holder(place, Facts::from(&*application), secrets_of(&application.secrets))
+            }
+            Change::SigningKey(key) => {
+                self.signing.reserve();
+                Prepared::SigningKey { kid: key.kid.as_str().into(), key: Arc::new(key) }
             }
             Change::Session(session) => self.prepare_session(&session),
             Change::Token(token) => self.prepare_token(&token),

@@ -8,6 +8,7 @@ use crate::domain::etag::etag;
 use crate::domain::facts::Holder;
 use crate::domain::name::{Owner, token_name};
 use crate::domain::permission::{ACTION_RULE, Grants, PATTERN_RULE, Pattern, is_action};
+use crate::domain::signing::Jwk;
 use crate::domain::token::{AccessToken, MAX_TOKEN_LIFE, Parent, TokenFormat, Wanted};
 use crate::error::{Error, Result};
 use crate::proto::v1 as proto;
@@ -182,4 +183,10 @@ pub(crate) fn principal_out(held: &Held<'_>) -> proto::Principal {
         principal.token = token_name(&facts.tenant, &token.id);
     }
     principal
+}
+
+/// A public key of ours.
+pub(crate) fn jwk_out(jwk: Jwk) -> proto::Jwk {
+    let Jwk { kty, crv, x, kid, alg, usage } = jwk;
+    proto::Jwk { kty: kty.to_owned(), crv: crv.to_owned(), x, kid, alg: alg.to_owned(), r#use: usage.to_owned() }
 }

@@ -100,6 +100,11 @@ impl Store {
         find_application(&self.reader, tenant.as_str(), id.as_str()).await
     }
 
+    /// The access token of that id; a JWT only once it is revoked.
+    pub async fn token(&self, tenant: &TenantId, id: &TokenId) -> Result<Option<AccessToken>> {
+        find_token(&self.reader, tenant.as_str(), id.as_str()).await
+    }
+
     /// The opaque access token of that text.
     pub async fn token_of_digest(&self, digest: &Digest) -> Result<Option<AccessToken>> {
         find_token_of(&self.reader, digest).await

@@ -409,9 +409,10 @@ async fn the_default_public_key_calls_nothing_of_keyward_whatever_it_grants() {
             Err(Code::PermissionDenied) => refusals += 1,
             Err(Code::Unimplemented) => {}
             // It asks nobody who they are.
-            Err(Code::InvalidArgument) if method == "KeyService/RevokeCredentials" => {}
+            Err(Code::InvalidArgument)
+                if ["KeyService/RevokeCredentials", "TokenService/CreateToken"].contains(&method.as_str()) => {}
             other => panic!("{method}: {other:?}"),
         }
     }
-    assert!(methods == 55 && refusals >= 32, "{refusals} of {methods}");
+    assert!(methods == 55 && refusals >= 34, "{refusals} of {methods}");
 }

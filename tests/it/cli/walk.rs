@@ -1,5 +1,6 @@
 //! Every command with every flag, at least once: the help says which there are.
 
+use super::people::{walk_applications, walk_passwords, walk_pattern, walk_sessions, walk_tokens};
 use super::terminal::{Line, Terminal, id_of, text};
 use std::collections::BTreeSet;
 
@@ -13,6 +14,11 @@ fn every_command_does_its_work_with_every_flag() {
     walk_users(t);
     walk_keys(t);
     walk_secrets(t);
+    walk_pattern(t);
+    walk_passwords(t);
+    walk_sessions(t);
+    let secret = walk_applications(t);
+    walk_tokens(t, &secret);
     walk_reading(t);
     walk_tenant_life(t);
 
@@ -59,7 +65,7 @@ fn walk_tenant_life(t: &Terminal) {
     t.as_root("tenants activate bolt --etag").word(etag()).ok().says("ACTIVE");
     t.as_root("tenants delete bolt --etag").word(etag()).ok().says("DELETED");
     let count = |words: &str| t.as_root(words).json()["tenants"].as_array().unwrap().len();
-    assert_eq!((count("tenants list"), count("tenants list --show-deleted")), (1, 2));
+    assert_eq!((count("tenants list"), count("tenants list --show-deleted")), (1, 3));
 }
 
 fn walk_users(t: &Terminal) {
