@@ -3,9 +3,11 @@
 //! Errors name the flag and never repeat a value that may be a secret.
 
 mod address;
+mod mail;
 
 use crate::error::{Error, Result, Violation};
 pub use address::Address;
+pub use mail::{MailConfig, MailRoute, SmtpAccount, SmtpServer, SmtpTls, SmtpUrl};
 use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -88,6 +90,26 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "KEYWARD_AUDIENCE", hide_env_values = true, value_delimiter = ',')]
     pub audience: Option<Vec<String>>,
 
+    /// Write mail into this folder, a file each [default: keyward-mail beside the SQLite database]
+    #[arg(long, value_name = "PATH", env = "KEYWARD_MAIL_DIR", hide_env_values = true)]
+    pub mail_dir: Option<PathBuf>,
+
+    /// Send mail to this server: smtp://[USER@]HOST[:PORT][?tls=required|opportunistic|none] or smtps://…
+    #[arg(long, value_name = "URL", env = "KEYWARD_SMTP_URL", hide_env_values = true)]
+    pub smtp_url: Option<SmtpUrl>,
+
+    /// The file with the password of the user in --smtp-url
+    #[arg(long, value_name = "PATH", env = "KEYWARD_SMTP_PASSWORD_FILE", hide_env_values = true)]
+    pub smtp_password_file: Option<PathBuf>,
+
+    /// Trust these authorities (PEM) for the SMTP server's certificate, instead of the system's
+    #[arg(long, value_name = "PATH", env = "KEYWARD_SMTP_CA_FILE", hide_env_values = true)]
+    pub smtp_ca_file: Option<PathBuf>,
+
+    /// Whom mail is from [default: Keyward <keyward@localhost>]
+    #[arg(long, value_name = "ADDRESS", env = "KEYWARD_MAIL_FROM", hide_env_values = true)]
+    pub mail_from: Option<String>,
+
     /// How long calls may go on after SIGTERM, such as 500ms or 8s; less than 10s [default: 8s]
     #[arg(long, value_name = "SPAN", env = "KEYWARD_DRAIN_TIMEOUT", hide_env_values = true)]
     pub drain_timeout: Option<String>,
@@ -146,6 +168,14 @@ impl DatabaseUrl {
     pub fn scheme(&self) -> &str {
         self.0.split_once(':').map_or("", |(scheme, _)| scheme)
     }
+
+    /// The folder of a SQLite file; for other engines, where the server was started.
+    pub fn folder(&self) -> &Path {
+        let path = self.0.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
+        path.and_then(|path| Path::new(path).parent())
+            .filter(|folder| folder != &Path::new(""))
+            .unwrap_or(Path::new("."))
+    }
 }
 
 impl fmt::Debug for DatabaseUrl {
@@ -197,6 +227,8 @@ pub struct Config {
     pub admin_plaintext: bool,
     /// What a Check is for if it does not say.
     pub audience: Vec<String>,
+    /// How mail leaves.
+    pub mail: MailConfig,
     /// How long calls may go on after SIGTERM.
     pub drain_timeout: Duration,
     /// How the log is written.
@@ -219,13 +251,18 @@ impl Config {
 
     fn checked(args: ServeArgs, file: ServeArgs) -> Result<Self> {
         let mut broken = Vec::new();
-        let database_url =
-            args.database_url.or(file.database_url).unwrap_or_else(|| DEFAULT_DATABASE_URL.to_owned().into());
+        let database_url = args
+            .database_url
+            .clone()
+            .or(file.database_url.clone())
+            .unwrap_or_else(|| DEFAULT_DATABASE_URL.to_owned().into());
         if !SCHEMES.contains(&database_url.scheme()) {
             broken.push(Violation::new("--database-url", "must begin with sqlite:, postgres: or mysql:"));
         }
+        let mail = mail::checked(&mut broken, &args, &file, database_url.folder());
         let config = Self {
             database_url,
+            mail,
             root_key_file: args.root_key_file.or(file.root_key_file),
             master_key_file: args.master_key_file.or(file.master_key_file),
             issuer: args.issuer.or(file.issuer),

@@ -3,6 +3,7 @@
 //! and waits until the index has it. Knows neither gRPC nor SQL. Mutations are run by [`detached`].
 
 pub mod events;
+pub mod import;
 pub mod keys;
 pub mod page;
 pub mod passwords;
@@ -24,7 +25,7 @@ use crate::domain::key::Key;
 use crate::domain::name::{ApplicationId, Collection, KeyId, TenantId, UserId};
 use crate::domain::policy::{Demand, Whose, whose_user};
 use crate::domain::tenant::{Standing, Tenant};
-use crate::domain::user::User;
+use crate::domain::user::{Role, User};
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
 use crate::replica::Ledger;
@@ -42,12 +43,12 @@ pub struct Desk {
     pub ledger: Ledger,
     /// The time.
     pub clock: Clock,
+    /// What signs JWTs.
+    pub keyring: Keyring,
     /// Where passwords are hashed.
     pub passwords: passwords::Passwords,
     /// How often somebody may try to sign in.
     pub sign_ins: Arc<sign_ins::SignIns>,
-    /// What signs JWTs.
-    pub keyring: Keyring,
 }
 
 /// One call: where it came from, and under which id it is traced.
@@ -162,13 +163,18 @@ impl Edit<'_> {
     /// Refuses the caller unless it holds everything that `key` will hold.
     pub(crate) async fn confer_key(&self, key: &Key) -> Result<()> {
         let owner = self.draft.owner_state(&key.tenant, key.owner.as_ref()).await?;
+        self.confer_key_of(key, owner.map(|owner| owner.role)).await
+    }
+
+    /// The same of a key whose owner is known to be of that role.
+    pub(crate) async fn confer_key_of(&self, key: &Key, role: Option<Role>) -> Result<()> {
         // Only a member's right to hand on depends on whose things are.
         let directory = if self.actor.is_member() {
             self.draft.directory(&key.tenant, &crate::domain::grant::compile(&key.grants)).await?
         } else {
             RowDirectory::default()
         };
-        let holdings = Holdings::of_key(key, owner.map(|owner| owner.role));
+        let holdings = Holdings::of_key(key, role);
         self.actor.may_confer(&holdings, &directory).map_err(|missing| Error::Forbidden { missing })
     }
 

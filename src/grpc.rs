@@ -8,6 +8,7 @@ mod check;
 mod convert;
 mod events;
 pub mod health;
+mod import;
 mod keys;
 pub mod observe;
 pub mod rpcs;

@@ -2,16 +2,18 @@
 //! the rows under the [`MasterKey`], opens them when a JWT is to be signed, and forgets them with the process. Which key
 //! signs is decided by `domain` on what the index knows; when there is a new one, by `desk`.
 
+mod file;
 mod master;
 
 use crate::check::Index;
 use crate::clock::Clock;
 use crate::domain::clock::Time;
 use crate::domain::jwt::{Claims, MAX_JWT_BYTES, TYP};
-use crate::domain::signing::{PublicKey, SigningKey, signer};
+use crate::domain::signing::{PublicKey, SigningKey, newest, signer};
 use crate::error::{Error, Result};
 use crate::store::{Draft, Store};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+pub use file::write_for_owner;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 pub use master::MasterKey;
 use parking_lot::Mutex;
@@ -93,7 +95,7 @@ pub async fn make_key(master: &MasterKey, draft: &Draft, sign_time: Time) -> Res
 
 /// Refuses a master key that does not open the private half of the newest key.
 pub async fn check_master(store: &Store, master: &MasterKey, keys: &[SigningKey]) -> Result<()> {
-    match keys.iter().filter(|key| !key.is_compromised).max_by_key(|key| key.sign_time) {
+    match newest(keys) {
         Some(newest) => open(store, master, newest).await.map(drop),
         None => Ok(()),
     }

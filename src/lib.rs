@@ -10,7 +10,9 @@
 //! | [`check`] | the hot room: [`check::Index`] answers from memory, and alone makes a [`check::Caller`] | waiting, failing, the disk |
 //! | [`store`] | the rows: a [`store::Draft`] is the only way to write, [`store::Store::changes_after`] the way to follow | decisions |
 //! | [`replica`] | this process as a reader of the log: the follower is the only one that writes the index | requests |
+//! | [`mail`] | the post: sends what mutations queued, at least once | what mails say, and when one is queued |
 //! | [`desk`] | commands of admitted callers: a file per resource, a function per RPC | gRPC, SQL |
+//! | [`keyring`] | the private halves of the keys that sign JWTs: makes, seals, opens them | requests, which key it is time for |
 //! | [`grpc`] | the wire: a file per service; a handler is *admit, convert, command* | rules |
 //! | [`proto`] | what is generated from the contract | anything by hand |
 //! | [`server`], [`config`], [`telemetry`] | wiring and life; flags, environment and file; logs, metrics, traces | |
@@ -19,6 +21,7 @@
 //!
 //! ```text
 //! main -> cli, server -> grpc ---> desk -> replica -> store --> domain      error: a leaf that all may name
+//!                 \-> mail -> store                                         mail: named by server only
 //!                          |  \      \         \----> check --> domain      proto: named by grpc, server, cli and tests
 //!                          |   \------\-------------> check
 //!                          \-> proto
@@ -61,7 +64,7 @@
 //!
 //! # What is absent
 //!
-//! Applications, tokens, sessions, passwords, imports, usage, watching events and the administration of replicas are in
+//! Applications, tokens, sessions, passwords, usage, watching events and the administration of replicas are in
 //! the contract and answer `UNIMPLEMENTED`. Envoy's ext_authz, TLS, PostgreSQL and MySQL, and with them several replicas,
 //! leases and the barrier among them, are not here. A Check does not wait for an unknown credential to arrive from
 //! elsewhere, as there is no elsewhere.
@@ -86,6 +89,7 @@ pub mod domain;
 pub mod error;
 pub mod grpc;
 pub mod keyring;
+pub mod mail;
 pub mod proto;
 pub mod replica;
 pub mod server;

@@ -18,6 +18,7 @@ use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
 use crate::keyring::Keyring;
+use crate::mail::Post;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::application_service_server::ApplicationServiceServer;
@@ -128,23 +129,24 @@ impl Server {
     pub async fn start(config: Config, clock: Clock) -> Result<Self> {
         let telemetry = Telemetry::start(&config)?;
         let store = Store::open(config.database_url.as_str(), clock.clone()).await?;
+        let post = Post::new(store.clone(), clock.clone(), &config.mail, telemetry.instruments().mail.clone())?;
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
         let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
         let ledger = follow(store.clone(), Arc::clone(&index), &clock).await?;
         telemetry.show(gauges(&index));
 
+        let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());
         let passwords = Passwords::start()?;
         let sign_ins = Arc::new(SignIns::new(clock.clone(), passwords.worker_count()));
-        let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());
         let desk = Desk {
             store: store.clone(),
             index: Arc::clone(&index),
             ledger,
             clock: clock.clone(),
+            keyring,
             passwords,
             sign_ins,
-            keyring,
         };
         let api = Api::new(desk, &store.page_token_key().await?, &config.audience);
         let health = Health::default();
@@ -172,6 +174,7 @@ impl Server {
         index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
         let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
         let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
+        tasks.spawn(post.run(stopped.clone()));
         tasks.spawn(note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         tasks.spawn(sweep(store.clone(), clock.clone(), stopped.clone()));
         if let Some(master) = master {

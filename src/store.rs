@@ -1,6 +1,6 @@
 //! THE ROWS: the only room that knows SeaORM. A mutation is a [`Draft`]: it locks the head of the ledger, re-reads what
 //! it rests on, and commits rows, event and log entry in one transaction at the next revision. Nothing else writes,
-//! but for `api_key_use`, which is no part of the ledger. Nothing here decides; `domain` does.
+//! but for `api_key_use` and the end of a mail in `mail_queue`, which are no part of the ledger. Nothing here decides; `domain` does.
 
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks to the database")]
 
@@ -8,7 +8,9 @@ mod chain;
 mod draft;
 mod entity;
 mod failure;
+mod import;
 mod log;
+mod mail;
 mod migration;
 mod open;
 mod passwords;
@@ -20,6 +22,7 @@ mod write;
 
 pub use draft::{Draft, Entry, Replay};
 pub use log::{Batch, Head, Snapshot};
+pub use mail::QueuedMail;
 pub use open::Store;
 pub use passwords::StoredPassword;
 pub use read::{KeyQuery, Page};

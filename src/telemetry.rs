@@ -4,11 +4,13 @@
 
 mod decisions;
 mod log;
+mod mail;
 mod propagation;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 pub use decisions::{Decisions, Surface};
+pub use mail::{MailMeter, MailOutcome};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
 use opentelemetry_otlp::WithExportConfig as _;
@@ -52,6 +54,8 @@ pub struct Instruments {
     pub call_duration: Histogram<f64>,
     /// `keyward.check.decisions` and `keyward.check.denials`.
     pub decisions: Arc<Decisions>,
+    /// `keyward.mail.attempts` and `keyward.mail.queued`.
+    pub mail: MailMeter,
     /// Whether spans go anywhere, so that none is made in vain.
     pub is_tracing: bool,
 }
@@ -143,6 +147,7 @@ impl Telemetry {
                 .with_boundaries(CALL_DURATION_BOUNDS.to_vec())
                 .build(),
             decisions: Decisions::exported_by(&meter),
+            mail: MailMeter::exported_by(&meter),
             is_tracing: tracer_provider.is_some(),
         };
         Ok(Self { instruments, metrics: Metrics(registry), meter, meter_provider, tracer_provider, exporting })

@@ -2,19 +2,19 @@ use super::*;
 use clap::{Args as _, Command, FromArgMatches as _};
 
 /// What the command line makes of these words, without the environment.
-fn args(words: &[&str]) -> ServeArgs {
+pub(super) fn args(words: &[&str]) -> ServeArgs {
     let command = ServeArgs::augment_args(Command::new("serve").no_binary_name(true));
     let command = command.mut_args(|arg| arg.env(None::<&str>));
     ServeArgs::from_arg_matches(&command.try_get_matches_from(words).unwrap()).unwrap()
 }
 
-fn load(words: &[&str]) -> Result<Config> {
+pub(super) fn load(words: &[&str]) -> Result<Config> {
     Config::load(args(words))
 }
 
 /// `words` are accepted if `flag` is `None`, and otherwise refused for that flag, in a text that holds `rule`.
 #[track_caller]
-fn check(words: &[&str], refusal: Option<(&str, &str)>) {
+pub(super) fn check(words: &[&str], refusal: Option<(&str, &str)>) {
     match (load(words), refusal) {
         (Ok(_), None) => {}
         (Err(Error::Invalid(violations)), Some((flag, rule))) => {
@@ -38,6 +38,34 @@ fn no_flag_at_all_is_a_server_on_this_machine() {
     assert_eq!((config.log_format, config.log_level.as_str()), (LogFormat::Human, "info"));
     assert_eq!((config.otlp_endpoint, config.root_key_file), (None, None));
     assert!(!config.admin_plaintext && config.audience.is_empty());
+    assert_eq!((config.master_key_file, config.issuer), (None, None));
+    assert_eq!(config.signing_key_life, Duration::from_secs(90 * 24 * 60 * 60));
+}
+
+#[test]
+fn an_issuer_is_a_plain_url() {
+    for issuer in ["https://keys.example", "http://127.0.0.1:50053", "https://keys.example/a/b", "http://[::1]:1"] {
+        check(&["--issuer", issuer], None);
+    }
+    let long = format!("https://{}", "a".repeat(250));
+    let bad = ["", "keys.example", "https://", "https:///a", "ftp://a", "https://a?b", "https://a#b", "https://a b"];
+    for issuer in bad.into_iter().chain(["HTTPS://a", "https://é", "https://a\"b", long.as_str()]) {
+        check(&["--issuer", issuer], Some(("--issuer", "URL")));
+    }
+}
+
+#[test]
+fn a_signing_key_lives_longer_than_it_is_published_ahead() {
+    for life in ["2d", "48h", "90d", "4294967295d"] {
+        check(&["--signing-key-life", life], None);
+    }
+    for life in ["1d", "47h", "0s", "172799s"] {
+        check(&["--signing-key-life", life], Some(("--signing-key-life", "at least 2d")));
+    }
+    for life in ["", "2", "2w", "2 d", "d"] {
+        check(&["--signing-key-life", life], Some(("--signing-key-life", "must be a number")));
+    }
+    check(&["--master-key-file", "/"], Some(("--master-key-file", "directory")));
 }
 
 #[test]
@@ -128,7 +156,7 @@ fn an_address_is_written_as_it_is_read() {
     }
 }
 
-fn file(text: &str) -> (tempfile::TempDir, String) {
+pub(super) fn file(text: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keyward.toml");
     std::fs::write(&path, text).unwrap();

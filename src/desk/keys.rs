@@ -1,11 +1,13 @@
 //! Commands on keys.
 
+mod new;
+
 use super::page::Part;
 use super::{Call, Changed, Desk, Edit, KeyName};
 use crate::check::Caller;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
-use crate::domain::credential::{Credential, Digest, mint_secret_key};
+use crate::domain::credential::{Credential, CredentialId, Digest, mint_secret_key};
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::grant::Grant;
 use crate::domain::key::{Key, KeyState, KeyType, MAX_SECRETS, RETENTION, Revocation, RevocationReason, Secret};
@@ -97,35 +99,9 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Resu
     }
     let tenant = edit.live_tenant(&new.parent.tenant).await?;
     let owner = owner_of_new(&edit, &new.parent).await?;
-    let now = edit.now();
-    let expire_time = new.expire_time.or_else(|| edit.actor.default_expire_time());
     let (credential, secret) = edit.draft.mint(&tenant.credential_prefix);
-    let uid = super::new_uid(now);
-    let key = Key {
-        tenant: tenant.id.clone(),
-        id: new.id.unwrap_or_else(|| KeyId::of_uid(uid)),
-        uid,
-        kind: KeyType::Regular,
-        owner: Some(owner),
-        display_name: new.display_name,
-        description: new.description,
-        grants: new.grants,
-        allowed_ips: new.allowed_ips,
-        allowed_referrers: new.allowed_referrers,
-        labels: new.labels,
-        not_before_time: new.not_before_time,
-        expire_time,
-        is_suspended: false,
-        revocation: None,
-        delete_time: None,
-        secrets: vec![secret],
-        secret_key: None,
-        public_credential: None,
-        tokens_end_revision: 0,
-        create_time: now,
-        update_time: now,
-        revision: 0,
-    };
+    let replay = new.replay.clone();
+    let key = new.into_key(owner, secret, &edit);
     let whose = edit.whose_key(&key).await?;
     edit.demand(&Demand { collection: Collection::Keys, id: "*", action: "create", whose })?;
     edit.confer_key(&key).await?;
@@ -136,12 +112,12 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Resu
     let detail = json!({ "after": describe(&key) });
     let (tenant_id, subject) = (key.tenant.clone(), key.name());
     let changes = vec![Change::Key(Box::new(key.clone()))];
-    let revision = edit.commit("key.create", Some(&tenant_id), subject, changes, detail, new.replay).await?;
+    let revision = edit.commit("key.create", Some(&tenant_id), subject, changes, detail, replay).await?;
     Ok(Issued { key: Key { revision, ..key }, credential: Some(credential), revision })
 }
 
 /// Whose a new key is: the one the parent names; for a tenant the caller's own, and for root the tenant's owner.
-async fn owner_of_new(edit: &Edit<'_>, parent: &KeyParent) -> Result<Owner> {
+pub(super) async fn owner_of_new(edit: &Edit<'_>, parent: &KeyParent) -> Result<Owner> {
     let owner = match (&parent.owner, edit.actor.owner()) {
         (Some(owner), _) => owner.clone(),
         (None, Some(own)) => own,
@@ -572,6 +548,6 @@ pub(super) fn describe(key: &Key) -> serde_json::Value {
         "is_revoked": key.revocation.is_some(),
         "is_deleted": key.delete_time.is_some(),
         "has_secret_key": key.secret_key.is_some(),
-        "credential_ids": key.secrets.iter().map(|secret| secret.id.as_str()).collect::<Vec<_>>(),
+        "credential_ids": key.secrets.iter().map(|secret| secret.id.as_ref().map(CredentialId::as_str)).collect::<Vec<_>>(),
     })
 }

@@ -5,6 +5,7 @@
 //! the next one begins to sign it retires, and it stays published until the last token it can have signed has expired.
 
 use super::clock::Time;
+use super::token::MAX_TOKEN_LIFE;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -14,9 +15,6 @@ use std::time::Duration;
 
 /// How long before it signs a key is published.
 pub const PUBLISH_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How long a JWT lives at most.
-pub const LONGEST_TOKEN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How much longer than needed a retired key stays published: clocks of others may differ.
 const FORGET_MARGIN: Duration = Duration::from_secs(60 * 60);
@@ -115,7 +113,7 @@ impl SigningKey {
 
     /// Whether what it has signed has expired, all of it.
     pub fn is_forgotten(&self, now: Time) -> bool {
-        self.retire_time.is_some_and(|time| time.after(LONGEST_TOKEN).after(FORGET_MARGIN) <= now)
+        self.retire_time.is_some_and(|time| time.after(MAX_TOKEN_LIFE).after(FORGET_MARGIN) <= now)
     }
 
     /// Whether it is published, and what it has signed accepted.
@@ -134,14 +132,19 @@ pub fn signer(keys: &[SigningKey], now: Time) -> Option<&SigningKey> {
     keys.iter().filter(|key| key.signs(now)).max_by_key(|key| (key.sign_time, &key.kid))
 }
 
+/// The key that signs last: no other has taken its place.
+pub fn newest(keys: &[SigningKey]) -> Option<&SigningKey> {
+    keys.iter().filter(|key| !key.is_compromised && key.retire_time.is_none()).max_by_key(|key| key.sign_time)
+}
+
 /// From when on the next key is to sign, if it is time to make it: at once where none signs, else [`PUBLISH_AHEAD`] of
 /// the end of the `life` of the newest.
 pub fn next_sign_time(keys: &[SigningKey], now: Time, life: Duration) -> Option<Time> {
     if signer(keys, now).is_none() {
         return Some(now);
     }
-    let newest = keys.iter().filter(|key| !key.is_compromised).map(|key| key.sign_time).max()?;
-    (newest.after(life.saturating_sub(PUBLISH_AHEAD)) <= now).then(|| now.after(PUBLISH_AHEAD))
+    let due = newest(keys).map(|newest| newest.sign_time.after(life.saturating_sub(PUBLISH_AHEAD)));
+    due.is_none_or(|due| due <= now).then(|| now.after(PUBLISH_AHEAD))
 }
 
 /// A public key in the words of RFC 7517 and RFC 8037.
@@ -246,6 +249,18 @@ mod tests {
         let late = NOW.after(10 * LIFE);
         assert!(signer(&keys, late).is_some());
         assert_eq!(next_sign_time(&keys, late, LIFE), Some(late.after(DAY)));
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_before_it_ever_signed_counts_no_more() {
+        let mut keys = [key(1, NOW), key(2, NOW.after(LIFE)), key(3, NOW.after(HOUR))];
+        keys[0].retire(NOW.after(HOUR));
+        keys[1].retire(NOW.after(HOUR));
+        assert_eq!(newest(&keys).unwrap().kid, keys[2].kid);
+        let due = NOW.after(HOUR).after(LIFE - DAY);
+        assert_eq!(signer(&keys, due).unwrap().kid, keys[2].kid);
+        assert_eq!(signer(&keys, NOW.after(LIFE)).unwrap().kid, keys[2].kid);
+        assert_eq!(next_sign_time(&keys, due, LIFE), Some(due.after(DAY)));
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! what they share.
 
 mod events;
+mod import;
 mod keys;
 mod people;
 mod sessions;
 mod tokens;
 
 pub(super) use events::{EVENT_FILTER, event_out};
+pub(super) use import::import_entry;
 pub(super) use keys::{
     KEY_FILTER, key_out, key_patch, key_type_out, master_rotation, new_key, revocation_reason, rotation,
 };

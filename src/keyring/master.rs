@@ -1,14 +1,15 @@
 //! The master key: 32 random bytes in a file that only its owner may read, under which private halves are sealed.
 
+use super::file::write_for_owner;
 use crate::error::{Error, Result};
 use crate::store::Sealed;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -59,12 +60,15 @@ impl MasterKey {
         Self::new(path, &bytes).map(Some)
     }
 
-    /// Makes a key and its file, which must not be there: of several that try at once one makes it and all read it.
+    /// Makes a key and its file, unless it is there. For whoever holds the lock on the database.
     pub fn create(path: &Path) -> Result<Self> {
+        if let Some(there) = Self::read(path)? {
+            return Ok(there);
+        }
         let mut bytes = Zeroizing::new([0_u8; KEY_BYTES]);
         aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(Error::internal)?;
-        let text = Zeroizing::new(STANDARD.encode(bytes.as_slice()) + "\n");
-        write_new(path, text.as_bytes()).map_err(|error| {
+        let text = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
+        write_for_owner(path, text.as_bytes()).map_err(|error| {
             Error::unavailable(format!("the master key file {} cannot be made: {error}", path.display()))
         })?;
         Self::read(path)?.ok_or_else(|| refused(path, "is not there, although it has just been made"))
@@ -109,28 +113,10 @@ fn refused(path: &Path, why: &str) -> Error {
     Error::precondition(format!("the master key file {}", path.display()), why)
 }
 
-/// Writes a file of mode 0600 whole or not at all, and durably. One that is there already is left as it is.
-fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut neighbour = path.as_os_str().to_owned();
-    neighbour.push(format!(".{:016x}.new", rand::random::<u64>()));
-    let neighbour = PathBuf::from(neighbour);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&neighbour)?;
-    let written = file.write_all(text).and_then(|()| file.sync_all()).and_then(|()| {
-        // A link and no renaming: it fails where somebody was faster.
-        match fs::hard_link(&neighbour, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        }
-    });
-    fs::remove_file(&neighbour)?;
-    written?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn folder() -> (tempfile::TempDir, PathBuf) {

@@ -6,6 +6,7 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 mod m0001_ledger;
 mod m0002_keys;
 mod m0003_people;
+mod m0004_mail;
 mod m0005_signing;
 mod m0006_passwords;
 
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_ledger::Migration),
             Box::new(m0002_keys::Migration),
             Box::new(m0003_people::Migration),
+            Box::new(m0004_mail::Migration),
             Box::new(m0005_signing::Migration),
             Box::new(m0006_passwords::Migration),
         ]

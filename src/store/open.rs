@@ -10,7 +10,9 @@ use sea_orm_migration::MigratorTrait;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// An open database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -21,8 +23,10 @@ pub struct Store {
     /// One connection of the follower's own: lists must not keep it from what was revoked.
     pub(super) follower: DatabaseConnection,
     pub(super) clock: Clock,
+    /// Told when mail was committed.
+    pub(super) mail_queued: Arc<Notify>,
     path: PathBuf,
-    lock: std::sync::Arc<File>,
+    lock: Arc<File>,
 }
 
 impl Store {
@@ -34,7 +38,8 @@ impl Store {
         Migrator::up(&writer, None).await.map_err(|error| cannot_open(&path, error))?;
         let reader = Database::connect(options(&path, 4)).await.map_err(|error| cannot_open(&path, error))?;
         let follower = Database::connect(options(&path, 1)).await.map_err(|error| cannot_open(&path, error))?;
-        let store = Self { writer, reader, follower, clock, path, lock: std::sync::Arc::new(lock) };
+        let (mail_queued, lock) = (Arc::default(), Arc::new(lock));
+        let store = Self { writer, reader, follower, clock, mail_queued, path, lock };
         store.found().await?;
         Ok(store)
     }

@@ -104,7 +104,7 @@ class Server:
                 break
         else:
             raise AssertionError(f"the server ended before it served ({self.process.wait()}):\n{''.join(log)}")
-        self.data, self.admin = fields["data"], fields["admin"]
+        self.data, self.admin, self.ops = fields["data"], fields["admin"], fields["ops"]
         # Nobody reads on, but somebody must: a full pipe would stop the server.
         self.reader = threading.Thread(target=self.process.stderr.read)
         self.reader.start()

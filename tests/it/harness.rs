@@ -3,6 +3,7 @@
 pub mod ledger;
 pub mod process;
 pub mod settings;
+pub mod smtp;
 
 use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};

@@ -87,7 +87,12 @@ async fn whatever_is_wrong_with_a_sign_in_gets_one_answer() {
     send!(server.root().tenants(), delete_tenant, DeleteTenantRequest { name: &*gone.name }).unwrap();
     for tenant in [&acme, &other] {
         let user = User { email: "both@example.com".into(), ..User::default() };
-        let request = CreateUserRequest { parent: "tenants/-".into(), user: Some(user), password: PASSWORD.into(), ..Default::default() };
+        let request = CreateUserRequest {
+            parent: "tenants/-".into(),
+            user: Some(user),
+            password: PASSWORD.into(),
+            ..Default::default()
+        };
         tenant.owner.users().create_user(request).await.unwrap();
     }
     server.user(&acme, "without", UserRole::Member).await;
@@ -101,7 +106,7 @@ async fn whatever_is_wrong_with_a_sign_in_gets_one_answer() {
         ("no email", PASSWORD, ""),
         ("owner@acme.example", ANOTHER, ""),
         ("owner@acme.example", "x", ""),
-        ("owner@acme.example", &"x".repeat(300), ""),
+        ("owner@acme.example", "x".repeat(300).as_str(), ""),
         ("owner@acme.example", PASSWORD, "tenants/other"),
         ("owner@acme.example", PASSWORD, "tenants/none"),
         ("owner@acme.example", PASSWORD, "tenants/!!"),
@@ -125,9 +130,9 @@ async fn whatever_is_wrong_with_a_sign_in_gets_one_answer() {
     // What cannot be anybody's is said to be.
     for (email, password, tenant, field) in [
         ("", PASSWORD, "", "email"),
-        (&"x".repeat(2000), PASSWORD, "", "email"),
+        ("x".repeat(2000).as_str(), PASSWORD, "", "email"),
         ("owner@acme.example", "", "", "password"),
-        ("owner@acme.example", &"x".repeat(5000), "", "password"),
+        ("owner@acme.example", "x".repeat(5000).as_str(), "", "password"),
         ("owner@acme.example", PASSWORD, "acme", "tenant"),
         ("owner@acme.example", PASSWORD, "tenants/-", "tenant"),
     ] {
@@ -317,13 +322,15 @@ async fn those_who_are_signed_in_are_listed_oldest_first_to_those_who_may_see_th
     let request = ListSessionsRequest { parent: admin.name.clone(), ..Default::default() };
     refused(member_client.tokens().list_sessions(request).await, Code::PermissionDenied);
     for bad in ["email = 1", "user"] {
-        let refusal = send!(acme.owner.tokens(), list_sessions, ListSessionsRequest { parent: "tenants/-", filter: bad });
+        let refusal =
+            send!(acme.owner.tokens(), list_sessions, ListSessionsRequest { parent: "tenants/-", filter: bad });
         assert_eq!(refused(refusal, Code::InvalidArgument).fields, ["filter"]);
     }
     let mut paged = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = ListSessionsRequest { parent: "tenants/-".into(), page_size: 1, page_token, ..Default::default() };
+        let request =
+            ListSessionsRequest { parent: "tenants/-".into(), page_size: 1, page_token, ..Default::default() };
         let page = acme.owner.tokens().list_sessions(request).await.unwrap().into_inner();
         paged.extend(page.sessions.into_iter().map(|session| session.name));
         page_token = page.next_page_token;

@@ -181,6 +181,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replica", &["check", "clock", "domain", "error", "store"]),
     ("keyring", &["check", "clock", "domain", "error", "store"]),
     ("desk", &["check", "clock", "domain", "error", "keyring", "replica", "store"]),
+    ("mail", &["clock", "config", "domain", "error", "store", "telemetry"]),
     ("telemetry", &["config", "domain", "error"]),
     // `config` and `store` in tests, and `store` for the request ids that a conversion reads.
     ("grpc", &["check", "clock", "config", "desk", "domain", "error", "proto", "replica", "store", "telemetry"]),
