@@ -84,6 +84,8 @@ impl Hunt {
             for (what, secret) in &self.secrets {
                 for (form, needle) in Self::forms(secret) {
                     let may_be_there = match *place {
+                        // A fast digest of a password can be guessed.
+                        "database" if what.ends_with("password") => false,
                         "database" => form.starts_with("the digest") || *what == "public",
                         "page" | "key" => *what == "public",
                         _ => false,
@@ -125,6 +127,32 @@ async fn no_secret_and_no_digest_is_written_anywhere() {
     let request = CreateUserRequest { parent: "tenants/-".to_owned(), ..CreateUserRequest::default() };
     let user = owner.users().create_user(request).await.unwrap().into_inner();
     hunt.hide("member's master key", &user.master_credential);
+    let password = hunt.hide("password", &format!("a password that nobody would ever write down {}", 4_711));
+    let set = |password: &str, current: &str| SetPasswordRequest {
+        name: user.user.as_ref().unwrap().name.clone(),
+        password: password.to_owned(),
+        current_password: current.to_owned(),
+        ..Default::default()
+    };
+    let patch = Some(User {
+        name: user.user.as_ref().unwrap().name.clone(),
+        email: "ada@example.com".to_owned(),
+        ..User::default()
+    });
+    owner.users().update_user(UpdateUserRequest { user: patch, update_mask: None }).await.unwrap();
+    owner.users().set_password(set(&password, "")).await.unwrap();
+    let wrong_password = hunt.hide("wrong password", &format!("{password}!"));
+    hunt.refused(owner.users().set_password(set(&password, &wrong_password)).await);
+    hunt.refused(owner.users().set_password(set(&password.repeat(10), "")).await);
+    let sign_in = |email: &str, password: &str| CreateSessionRequest {
+        email: email.to_owned(),
+        password: password.to_owned(),
+        ..Default::default()
+    };
+    let session = root.tokens().create_session(sign_in("ada@example.com", &password)).await.unwrap().into_inner();
+    hunt.hide("session", &session.session_token);
+    hunt.refused(root.tokens().create_session(sign_in("ada@example.com", &wrong_password)).await);
+    hunt.refused(root.tokens().create_session(sign_in(&password, &password)).await);
     let issued = owner.key("tenants/-").id("canary").grant(resources("doc/*", &["read"])).issued().await;
     let old = hunt.hide("rotated key", &issued.credential);
     let name = issued.key.unwrap().name;

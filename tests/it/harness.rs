@@ -310,6 +310,12 @@ impl TestServer {
         self.nobody().applications().verify_application(request).await.unwrap().into_inner().secret
     }
 
+    /// The admin listener as it is reached from another address of this machine.
+    pub fn admin_from(&self, address: &str) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.server.as_ref().unwrap().admin_addr())).unwrap();
+        endpoint.local_address(Some(address.parse().unwrap())).connect_lazy()
+    }
+
     pub fn nobody(&self) -> Client {
         Client { channel: self.admin.clone(), credentials: Credentials { bearer: None, secret_key: None } }
     }

@@ -35,6 +35,7 @@ mod passwords;
 mod people;
 mod road;
 mod serve;
+mod sessions;
 mod signing;
 mod store;
 mod tidy;
