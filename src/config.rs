@@ -3,18 +3,18 @@
 //! Errors name the flag and never repeat a value that may be a secret.
 
 mod address;
-mod database;
 mod mail;
+mod value;
 
 use crate::error::{Error, Result, Violation};
 pub use address::Address;
-pub use database::DatabaseUrl;
-use database::SCHEMES;
 pub use mail::{MailConfig, MailRoute, SmtpAccount, SmtpServer, SmtpTls, SmtpUrl};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
+pub use value::{CheckAuth, DatabaseUrl, LogFormat};
+use value::{SCHEMES, Span, is_issuer, parse_check_auth};
 
 /// Where the rows are if nothing is said.
 const DEFAULT_DATABASE_URL: &str = "sqlite:./keyward.db";
@@ -132,27 +132,6 @@ pub struct ServeArgs {
     #[arg(long, hide = true, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
     #[serde(skip)]
     pub otel_exporter_otlp_endpoint: Option<String>,
-}
-
-/// Who may call Check on the data listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CheckAuth {
-    /// Whoever can reach it.
-    None,
-    /// A caller with `keyward/check` `use`, bound to its tenant.
-    Bearer,
-    /// A caller with a certificate that the configuration lists.
-    Mtls,
-}
-
-/// How the log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Human,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Everything `serve` needs to know, checked.
@@ -339,58 +318,6 @@ fn parse<T: FromStr<Err = String> + Default>(
         broken.push(Violation::new(flag, rule));
         T::default()
     })
-}
-
-fn is_issuer(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'\\');
-    text.len() <= 255
-        && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(is_plain))
-}
-
-fn parse_check_auth(word: &str) -> std::result::Result<CheckAuth, &'static str> {
-    match word {
-        "none" => Ok(CheckAuth::None),
-        "bearer" => Ok(CheckAuth::Bearer),
-        "mtls" => Ok(CheckAuth::Mtls),
-        _ => Err("must be bearer, mtls or none"),
-    }
-}
-
-impl FromStr for LogFormat {
-    type Err = String;
-
-    fn from_str(word: &str) -> std::result::Result<Self, Self::Err> {
-        match word {
-            "human" => Ok(Self::Human),
-            "json" => Ok(Self::Json),
-            _ => Err("must be human or json".to_owned()),
-        }
-    }
-}
-
-/// A span of time as text: a whole number and `ms`, `s`, `m`, `h` or `d`.
-#[derive(Default)]
-struct Span(Duration);
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        let unit_at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-        let parsed = text.split_at_checked(unit_at).and_then(|(number, unit)| {
-            let number: u32 = number.parse().ok()?;
-            match unit {
-                "ms" => Some(Duration::from_millis(number.into())),
-                "s" => Some(Duration::from_secs(number.into())),
-                "m" => Some(Duration::from_secs(u64::from(number).saturating_mul(60))),
-                "h" => Some(Duration::from_secs(u64::from(number).saturating_mul(60 * 60))),
-                "d" => Some(Duration::from_secs(u64::from(number).saturating_mul(24 * 60 * 60))),
-                _ => None,
-            }
-        });
-        parsed.map(Self).ok_or_else(|| "must be a number and ms, s, m, h or d, such as 8s".to_owned())
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{Call, Desk, Edit};
 use crate::check::Caller;
 use crate::domain::change::Change;
 use crate::domain::credential::{CredentialId, Digest};
-use crate::domain::key::{Key, Secret};
+use crate::domain::key::{Key, KeyType, Secret};
 use crate::domain::name::{Collection, KeyId, Owner};
 use crate::domain::policy::{Demand, whose_user};
 use crate::domain::user::Role;
@@ -143,7 +143,8 @@ impl Taken {
         let Entry { line: _, key: new, field, digest, id, hint } = entry;
         if let Some(holder) = self.holders.get(&digest) {
             let is_same = |key: &Key| {
-                key.tenant == new.parent.tenant
+                key.kind == KeyType::Regular
+                    && key.tenant == new.parent.tenant
                     && key.owner.as_ref() == Some(owner)
                     && new.id.as_ref().is_none_or(|id| *id == key.id)
             };

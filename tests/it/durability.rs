@@ -5,6 +5,7 @@ use crate::harness::settings::{Dice, number};
 use crate::harness::{Client, ledger, resources};
 use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::*;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,10 +23,22 @@ struct Known {
     is_suspended: bool,
     is_revoked: bool,
     is_deleted: bool,
+    /// Access tokens of the newest credential at their time, one opaque and one JWT in turn.
+    tokens: Vec<KnownToken>,
+}
+
+#[derive(Clone, Debug)]
+struct KnownToken {
+    text: String,
+    /// The place of the credential it was made with.
+    of: usize,
+    is_revoked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
+    Token,
+    EndToken,
     Rotate,
     Suspend,
     Activate,
@@ -43,13 +56,23 @@ struct Mutator {
     keys: Vec<Known>,
     /// Whose last mutation was not answered: the key as it was before, and what was asked.
     in_doubt: Option<(Known, Verb)>,
+    /// Names of the keys that were changed since they were last asked about.
+    fresh: BTreeSet<String>,
     /// Revision, event and subject of everything acknowledged.
     acknowledged: Vec<(i64, &'static str, String)>,
 }
 
 impl Mutator {
     fn new(id: u64) -> Self {
-        Self { id, dice: Dice(id), made: 0, keys: Vec::new(), in_doubt: None, acknowledged: Vec::new() }
+        Self {
+            id,
+            dice: Dice(id),
+            made: 0,
+            keys: Vec::new(),
+            in_doubt: None,
+            fresh: BTreeSet::new(),
+            acknowledged: Vec::new(),
+        }
     }
 
     /// One mutation; an error only if it was not answered.
@@ -60,20 +83,47 @@ impl Mutator {
             return self.create(owner).await;
         }
         let at = live[self.dice.roll(live.len() as u64) as usize];
-        let verb = match self.dice.roll(10) {
+        let has_token = self.keys[at].tokens.iter().any(|token| !token.is_revoked);
+        let verb = match self.dice.roll(16) {
+            10..=13 if !self.keys[at].is_suspended => Verb::Token,
+            10..=15 if has_token => Verb::EndToken,
             0..=2 => Verb::Rotate,
             3..=5 if self.keys[at].is_suspended => Verb::Activate,
             3..=5 => Verb::Suspend,
             6..=7 => Verb::Update,
-            8 => Verb::Revoke,
+            8 | 10..=15 => Verb::Revoke,
             _ => Verb::Delete,
         };
         let before = self.keys.remove(at);
+        self.fresh.insert(before.name.clone());
         self.in_doubt = Some((before.clone(), verb));
         let name = before.name.clone();
         let mut after = before;
         let mut keys = owner.keys();
+        let mut tokens = owner.tokens();
+        let mut subject = name.clone();
         let (revision, kind) = match verb {
+            Verb::Token => {
+                let key = after.credentials.last().unwrap().clone();
+                let is_jwt = after.tokens.len() % 2 == 1;
+                let format = if is_jwt { TokenFormat::Jwt } else { TokenFormat::Opaque }.into();
+                let request = CreateTokenRequest { key, format, ..CreateTokenRequest::default() };
+                let answer = tokens.create_token(request).await?.into_inner();
+                let of = after.credentials.len() - 1;
+                after.tokens.push(KnownToken { text: answer.token, of, is_revoked: false });
+                subject = answer.access_token.unwrap().name;
+                // A JWT is no mutation.
+                (if is_jwt { 0 } else { answer.revision }, "token.create")
+            }
+            Verb::EndToken => {
+                let token = after.tokens.iter_mut().find(|token| !token.is_revoked).unwrap();
+                token.is_revoked = true;
+                let request = RevokeTokenRequest { token: token.text.clone() };
+                let revision = tokens.revoke_token(request).await?.into_inner().revision;
+                // Nothing is to be compared: its name is not kept.
+                subject.clear();
+                (revision, "token.revoke")
+            }
             Verb::Rotate => {
                 let request = RotateKeyRequest { name, ..RotateKeyRequest::default() };
                 let answer = keys.rotate_key(request).await?.into_inner();
@@ -108,7 +158,9 @@ impl Mutator {
             }
         };
         self.in_doubt = None;
-        self.acknowledged.push((revision, kind, after.name.clone()));
+        if revision > 0 {
+            self.acknowledged.push((revision, kind, subject));
+        }
         self.keys.push(after);
         Ok(())
     }
@@ -121,6 +173,7 @@ impl Mutator {
         let answer = new.tried().await?;
         let name = answer.key.unwrap().name;
         self.acknowledged.push((answer.revision, "key.create", name.clone()));
+        self.fresh.insert(name.clone());
         self.keys.push(Known {
             name,
             credentials: vec![answer.credential],
@@ -128,6 +181,7 @@ impl Mutator {
             is_suspended: false,
             is_revoked: false,
             is_deleted: false,
+            tokens: Vec::new(),
         });
         Ok(())
     }
@@ -151,6 +205,14 @@ impl Mutator {
                     after.credentials.push(String::new());
                 }
             }
+            // A token whose making was not answered is nobody's: its text was never shown.
+            Verb::Token => {}
+            Verb::EndToken => {
+                let token = after.tokens.iter_mut().find(|token| !token.is_revoked).unwrap();
+                let request = RevokeTokenRequest { token: token.text.clone() };
+                owner.tokens().revoke_token(request).await.unwrap();
+                token.is_revoked = true;
+            }
             Verb::Suspend => after.is_suspended = found.state() == KeyState::Suspended,
             Verb::Activate => after.is_suspended = found.state() == KeyState::Suspended,
             Verb::Revoke => after.is_revoked = found.state() == KeyState::Revoked,
@@ -166,10 +228,17 @@ impl Mutator {
         self.keys.push(after);
     }
 
-    /// Asks about everything this client knows; how many questions that were.
-    async fn verify(&self, owner: &Client, data: &Channel) -> u64 {
+    /// Asks about what this client has changed since it last asked, and about some of the rest; about everything, if
+    /// `all`. How many questions that were.
+    async fn verify(&mut self, owner: &Client, data: &Channel, all: bool) -> u64 {
         let mut questions = 0;
-        for key in &self.keys {
+        let fresh = std::mem::take(&mut self.fresh);
+        let sample = self.keys.len().div_ceil(SAMPLE).max(1);
+        let first = self.dice.roll(sample as u64) as usize;
+        for (place, key) in self.keys.iter().enumerate() {
+            if !all && !fresh.contains(&key.name) && place % sample != first {
+                continue;
+            }
             let request = GetKeyRequest { name: key.name.clone(), ..GetKeyRequest::default() };
             let found = owner.keys().get_key(request).await.unwrap().into_inner().key.unwrap();
             let state = match key {
@@ -184,9 +253,27 @@ impl Mutator {
                 let permissions = vec![Permission { resource: "doc/1".to_owned(), action: "read".to_owned() }];
                 CheckRequest { credential: credential.clone(), permissions, ..CheckRequest::default() }
             });
-            let request = BatchCheckRequest { checks: checks.collect() };
-            let answers =
+            let of_tokens =
+                key.tokens.iter().map(|token| CheckRequest { credential: token.text.clone(), ..Default::default() });
+            let request = BatchCheckRequest { checks: checks.chain(of_tokens).collect() };
+            let mut answers =
                 CheckServiceClient::new(data.clone()).batch_check(request).await.unwrap().into_inner().results;
+            let answers_of_tokens = answers.split_off(answers.len() - key.tokens.len());
+            for (token, answer) in key.tokens.iter().zip(answers_of_tokens) {
+                // Undeleting never happens here, so that what a deleted key's token tells is both.
+                let reasons = [
+                    (key.is_deleted, Reason::Deleted),
+                    (key.is_revoked || key.is_deleted || token.is_revoked, Reason::Revoked),
+                    (token.of + 1 < key.credentials.len(), Reason::RotatedOut),
+                    (key.is_suspended, Reason::Suspended),
+                ];
+                let is_forgotten = token.of + REMEMBERED < key.credentials.len();
+                let told = reasons.into_iter().filter(|one| one.0).map(|one| one.1);
+                let expected: Vec<Reason> = if is_forgotten { vec![Reason::NotFound] } else { told.collect() };
+                assert_eq!(answer.reasons().collect::<Vec<_>>(), expected, "{token:?} of {key:?}");
+                assert_eq!(answer.decision() == Decision::Allowed, expected.is_empty());
+                questions += 1;
+            }
             let shown: Vec<usize> = (0..key.credentials.len()).filter(|at| !key.credentials[*at].is_empty()).collect();
             assert_eq!(answers.len(), shown.len());
             for (at, answer) in shown.into_iter().zip(answers) {
@@ -210,6 +297,9 @@ impl Mutator {
     }
 }
 
+/// About how many of the keys that were not changed are asked about after each kill.
+const SAMPLE: usize = 20;
+
 /// The newest secret, the one it replaced, and those that had been retired before.
 const REMEMBERED: usize = 2 + keyward::domain::key::MAX_SECRETS;
 
@@ -230,7 +320,7 @@ async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
     let mut mutators: Vec<Mutator> = (0..CLIENTS).map(Mutator::new).collect();
     let mut dice = Dice(42);
     let (mut checks, mut unanswered) = (0, 0);
-    for _ in 0..kills {
+    for round in 1..=kills {
         let is_killed = Arc::new(AtomicBool::new(false));
         let count = Arc::new(AtomicU64::new(0));
         let tasks: Vec<_> = mutators
@@ -265,6 +355,7 @@ async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
             unanswered += u64::from(mutator.in_doubt.is_some());
             for (revision, kind, subject) in &mutator.acknowledged {
                 let (found_kind, found_subject) = &audited.events[revision];
+                let subject = if subject.is_empty() { found_subject } else { subject };
                 assert_eq!((found_kind.as_str(), found_subject), (*kind, subject), "at revision {revision}");
                 checks += 1;
             }
@@ -274,14 +365,15 @@ async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
         let owner = Client::at(process.admin(), &master);
         for mutator in &mut mutators {
             mutator.settle(&owner).await;
-            checks += mutator.verify(&owner, &process.data()).await;
+            checks += mutator.verify(&owner, &process.data(), round == kills).await;
         }
     }
     let acknowledged: usize = mutators.iter().map(|mutator| mutator.acknowledged.len()).sum();
     let revoked = mutators.iter().flat_map(|mutator| &mutator.keys).filter(|key| key.is_revoked).count();
     assert!(process.terminate().0.success());
+    let tokens: usize = mutators.iter().flat_map(|mutator| &mutator.keys).map(|key| key.tokens.len()).sum();
     println!(
         "durability: {kills} kills, {acknowledged} acknowledged mutations, {unanswered} unanswered, {revoked} revoked \
-         keys, {checks} checks, 0 lost"
+         keys, {tokens} tokens, {checks} checks, 0 lost"
     );
 }

@@ -226,7 +226,11 @@ async fn no_bytes_make_an_rpc_panic() {
     };
     for method in &methods {
         for bytes in undecodable {
-            let status = raw::call(&server.admin, method, bytes.to_vec(), metadata.clone()).await.unwrap_err();
+            let Err(status) = raw::call(&server.admin, method, bytes.to_vec(), metadata.clone()).await else {
+                // An empty message may hold any field.
+                assert!(method.ends_with("/GetJwks"), "{method} {bytes:x?}");
+                continue;
+            };
             is_right(method, &status);
             // A stream that is not built is refused before its first message is looked at.
             let expected =

@@ -240,7 +240,9 @@ impl TestServer {
 
     /// Stops the server and starts it again on the same database.
     pub async fn restart(&mut self) {
-        self.server.take().unwrap().shutdown().await.unwrap();
+        if let Some(server) = self.server.take() {
+            server.shutdown().await.unwrap();
+        }
         let server = Server::start(Config::load(args(&self.dir)).unwrap(), self.clock.clone()).await.unwrap();
         self.admin = channel(server.admin_addr());
         self.data = channel(server.data_addr());

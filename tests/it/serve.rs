@@ -53,7 +53,7 @@ async fn the_first_start_prints_root_and_the_answer_to_a_first_check_and_no_othe
     assert!(status.success());
     let root = credential_in(&printed);
     assert!(printed.starts_with("Root credential (shown once"), "{printed}");
-    assert!(printed.contains(": ALLOWED, at revision 1"), "{printed}");
+    assert!(printed.contains(": ALLOWED, at revision 2"), "{printed}");
     assert!(printed.contains(&format!("KEYWARD_CREDENTIAL={root} keyward check --server ")), "{printed}");
     assert!(!log.contains(&root), "root is in the log");
 

@@ -123,14 +123,14 @@ async fn start_after(tamper: &'static str) -> String {
 #[tokio::test]
 async fn a_history_that_was_tampered_with_is_refused_at_the_start() {
     let cases = [
-        ("UPDATE audit_event SET actor = 'nobody' WHERE revision = 3", "breaks at revision 3"),
-        ("UPDATE audit_event SET detail = '{}' WHERE revision = 2", "breaks at revision 2"),
-        ("UPDATE audit_event SET source_ip = '192.0.2.1' WHERE revision = 4", "breaks at revision 4"),
-        ("DELETE FROM audit_event WHERE revision = 3", "breaks at revision 4"),
-        ("DELETE FROM audit_event WHERE revision = 4", "gap after revision 3"),
-        ("DELETE FROM ledger_change WHERE rev = 4", "breaks at revision 4"),
-        ("UPDATE ledger_change SET payload = replace(payload, 'false', 'true') WHERE rev = 3", "breaks at revision 3"),
-        ("UPDATE ledger_head SET rev = 3", "changed its history"),
+        ("UPDATE audit_event SET actor = 'nobody' WHERE revision = 4", "breaks at revision 4"),
+        ("UPDATE audit_event SET detail = '{}' WHERE revision = 3", "breaks at revision 3"),
+        ("UPDATE audit_event SET source_ip = '192.0.2.1' WHERE revision = 5", "breaks at revision 5"),
+        ("DELETE FROM audit_event WHERE revision = 4", "breaks at revision 5"),
+        ("DELETE FROM audit_event WHERE revision = 5", "gap after revision 4"),
+        ("DELETE FROM ledger_change WHERE rev = 5", "breaks at revision 5"),
+        ("UPDATE ledger_change SET payload = replace(payload, 'false', 'true') WHERE rev = 4", "breaks at revision 4"),
+        ("UPDATE ledger_head SET rev = 4", "changed its history"),
         ("UPDATE ledger_head SET chain = zeroblob(32)", "changed its history"),
     ];
     for (tamper, said) in cases {

@@ -132,8 +132,10 @@ fn only_the_configuration_reads_the_environment() {
     none(outside(&sources(), &["config", "cli/secret.rs"], &words), "only `config` reads the environment");
 }
 
-/// Small and pure: values, encodings, hashes. `rand` for its traits, the generator being given; `proptest` and `regex` in tests.
+/// Small and pure: values, encodings, hashes, signatures that are verified. `rand` for its traits, the generator being
+/// given; `aws_lc_rs`, `proptest` and `regex` in tests.
 const PURE_CRATES: &[&str] = &[
+    "aws_lc_rs",
     "base64",
     "crc32fast",
     "ipnet",

@@ -1,0 +1,132 @@
+//! The settings that have a form of their own: a database's URL, a span of time, and words from a list.
+
+use serde::Deserialize;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A database's URL: a secret, since it may hold a password.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The text, for whoever connects.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before the first colon.
+    pub fn scheme(&self) -> &str {
+        self.0.split_once(':').map_or("", |(scheme, _)| scheme)
+    }
+
+    /// The folder of a SQLite file; for other engines, where the server was started.
+    pub fn folder(&self) -> &Path {
+        let path = self.0.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
+        path.and_then(|path| Path::new(path).parent())
+            .filter(|folder| folder != &Path::new(""))
+            .unwrap_or(Path::new("."))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Even what stands before the colon is a secret when somebody put the wrong text there.
+        let is_known = SCHEMES.contains(&self.scheme());
+        write!(f, "DatabaseUrl({}:…)", if is_known { self.scheme() } else { "?" })
+    }
+}
+
+impl From<String> for DatabaseUrl {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// What a URL of ours may begin with.
+pub(super) const SCHEMES: [&str; 4] = ["sqlite", "postgres", "postgresql", "mysql"];
+
+/// Who may call Check on the data listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckAuth {
+    /// Whoever can reach it.
+    None,
+    /// A caller with `keyward/check` `use`, bound to its tenant.
+    Bearer,
+    /// A caller with a certificate that the configuration lists.
+    Mtls,
+}
+
+/// Who may call Check, as a word.
+pub(super) fn parse_check_auth(word: &str) -> std::result::Result<CheckAuth, &'static str> {
+    match word {
+        "none" => Ok(CheckAuth::None),
+        "bearer" => Ok(CheckAuth::Bearer),
+        "mtls" => Ok(CheckAuth::Mtls),
+        _ => Err("must be bearer, mtls or none"),
+    }
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(word: &str) -> std::result::Result<Self, Self::Err> {
+        match word {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err("must be human or json".to_owned()),
+        }
+    }
+}
+
+/// A span of time as text: a whole number and `ms`, `s`, `m`, `h` or `d`.
+#[derive(Default)]
+pub(super) struct Span(pub(super) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let unit_at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+        let parsed = text.split_at_checked(unit_at).and_then(|(number, unit)| {
+            let number: u32 = number.parse().ok()?;
+            match unit {
+                "ms" => Some(Duration::from_millis(number.into())),
+                "s" => Some(Duration::from_secs(number.into())),
+                "m" => Some(Duration::from_secs(u64::from(number).saturating_mul(60))),
+                "h" => Some(Duration::from_secs(u64::from(number).saturating_mul(60 * 60))),
+                "d" => Some(Duration::from_secs(u64::from(number).saturating_mul(24 * 60 * 60))),
+                _ => None,
+            }
+        });
+        parsed.map(Self).ok_or_else(|| "must be a number and ms, s, m, h or d, such as 8s".to_owned())
+    }
+}
+
+/// Whether JWTs may name this as their issuer.
+pub(super) fn is_issuer(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'\\');
+    text.len() <= 255
+        && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(is_plain))
+}
