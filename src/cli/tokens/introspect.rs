@@ -30,7 +30,6 @@ fn text(response: &IntrospectTokenResponse) -> String {
     let permissions = response.permissions.iter().map(|held| plain(&format!("{} on {}", held.action, held.resource)));
     let fields = Fields::new()
         .text("active", if response.active() { "yes" } else { "no" })
-        .text("name", &response.token)
         .lines("permissions", permissions.collect::<Vec<_>>().join("\n"));
     with_principal(fields, response.principal.as_ref()).time("expires", response.expire_time.as_ref()).render()
 }
