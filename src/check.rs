@@ -108,6 +108,12 @@ impl Index {
         }
     }
 
+    /// Whether the credential of that digest is good, whatever it may do; not, if that cannot be told.
+    pub fn is_in_force(&self, digest: &Digest, now: Time) -> bool {
+        self.decide(&Shown::Digest(*digest, Reason::NotFound), &Query::default(), now)
+            .is_ok_and(|answer| answer.decision.is_allowed())
+    }
+
     /// Admits the holder of `credential` as a caller, or says why not.
     pub fn admit(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Caller> {
         let query = Query { permissions: &[], tenant: None, ..*query };
@@ -121,7 +127,7 @@ impl Index {
                 Ok(Caller {
                     actor: principal.actor(),
                     proof: match shown {
-                        Shown::Digest(digest) => Proof::Credential(digest),
+                        Shown::Digest(digest, _) => Proof::Credential(digest),
                         Shown::Jwt(jwt) => jwt.proof(),
                     },
                     credential_id: match parse(credential) {
@@ -158,29 +164,40 @@ impl Index {
             return Err(Reason::Malformed);
         }
         match parse(credential) {
-            Shape::Broken { prefix } if self.is_known_prefix(prefix) => Err(Reason::Malformed),
+            Shape::Broken { prefix } if self.is_known_prefix(prefix) => {
+                self.maybe_foreign(credential, Reason::Malformed)
+            }
             Shape::Foreign if looks_like_jwt(credential) => match self.jwt(credential, now) {
                 Some(jwt) => Ok(Shown::Jwt(jwt)),
-                None => Err(Reason::TokenSignatureInvalid),
+                None => self.maybe_foreign(credential, Reason::TokenSignatureInvalid),
             },
             Shape::Ours { .. } | Shape::Broken { .. } | Shape::Foreign => {
-                Ok(Shown::Digest(Digest::of(credential.as_bytes())))
+                Ok(Shown::Digest(Digest::of(credential.as_bytes()), Reason::NotFound))
             }
         }
     }
 
+    /// Where credentials of any form were imported, it may be one of them.
+    fn maybe_foreign(&self, credential: &str, unknown: Reason) -> Result<Shown, Reason> {
+        if self.has_foreign() { Ok(Shown::Digest(Digest::of(credential.as_bytes()), unknown)) } else { Err(unknown) }
+    }
+
     fn decide(&self, shown: &Shown, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
         self.view(|revision| {
-            let reached = match shown {
-                Shown::Digest(digest) => self.credential(digest).and_then(|entry| entry.reach(digest, self)),
-                Shown::Jwt(jwt) => self.reach_jwt(jwt),
+            let (reached, unknown) = match shown {
+                Shown::Digest(digest, unknown) => {
+                    (self.credential(digest).and_then(|entry| entry.reach(digest, self)), *unknown)
+                }
+                Shown::Jwt(jwt) => (self.reach_jwt(jwt), Reason::NotFound),
             };
-            let Some(reached) = reached else {
-                return Answer { decision: Decision::denied(Reason::NotFound), principal: None, revision };
-            };
-            let decision = evaluate(reached.found(), query, now, &self.directory());
-            let principal = decision.is_recognised().then_some(Principal(reached));
-            Answer { decision, principal, revision }
+            let decided = reached.map(|reached| (evaluate(reached.found(), query, now, &self.directory()), reached));
+            match decided {
+                Some((decision, reached)) if decision.is_recognised() => {
+                    Answer { decision, principal: Some(Principal(reached)), revision }
+                }
+                // Another tenant's is told from an unknown one by nothing.
+                Some(_) | None => Answer { decision: Decision::denied(unknown), principal: None, revision },
+            }
         })
     }
 
@@ -197,7 +214,8 @@ impl Index {
 /// A credential that may be one of ours.
 #[derive(Debug)]
 enum Shown {
-    Digest(Digest),
+    /// What to look up, and what to say if that leads nowhere.
+    Digest(Digest, Reason),
     Jwt(Arc<VerifiedJwt>),
 }
 

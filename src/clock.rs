@@ -3,12 +3,19 @@
 use crate::domain::clock::Time;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The system's clock plus an offset, zero but in tests.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Clock {
     offset_micros: Arc<AtomicI64>,
+    start: Instant,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { offset_micros: Arc::default(), start: Instant::now() }
+    }
 }
 
 impl Clock {
@@ -19,6 +26,12 @@ impl Clock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         let micros = since_epoch.and_then(|since| i64::try_from(since.as_micros()).ok()).unwrap_or(Time::MAX.micros());
         Time::from_micros(micros.saturating_add(self.offset_micros.load(Ordering::Relaxed)))
+    }
+
+    /// How long this clock has been there: it only grows, whatever happens to the wall clock.
+    pub fn elapsed(&self) -> Duration {
+        let offset = u64::try_from(self.offset_micros.load(Ordering::Relaxed)).unwrap_or_default();
+        self.start.elapsed().saturating_add(Duration::from_micros(offset))
     }
 
     /// Moves this clock and its clones forward: what tests do instead of waiting.

@@ -2,11 +2,16 @@
 //! carries out. A mutation is an `Edit`: the caller is admitted once more under the head lock, then decides, commits,
 //! and waits until the index has it. Knows neither gRPC nor SQL. Mutations are run by [`detached`].
 
+pub mod applications;
 pub mod events;
+pub mod import;
 pub mod keys;
 pub mod page;
+pub mod passwords;
 pub mod possession;
 pub mod root;
+pub mod sessions;
+pub mod sign_ins;
 pub mod signing;
 pub mod tenants;
 pub mod tokens;
@@ -17,11 +22,12 @@ use crate::clock::Clock;
 use crate::domain::actor::{Actor, Holdings};
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
+use crate::domain::grant::Grant;
 use crate::domain::key::Key;
 use crate::domain::name::{ApplicationId, Collection, KeyId, TenantId, UserId};
 use crate::domain::policy::{Demand, Whose, whose_user};
 use crate::domain::tenant::{Standing, Tenant};
-use crate::domain::user::User;
+use crate::domain::user::{Role, User};
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
 use crate::replica::Ledger;
@@ -41,6 +47,10 @@ pub struct Desk {
     pub clock: Clock,
     /// What signs JWTs.
     pub keyring: Keyring,
+    /// Where passwords are hashed.
+    pub passwords: passwords::Passwords,
+    /// How often somebody may try to sign in.
+    pub sign_ins: Arc<sign_ins::SignIns>,
 }
 
 /// One call: where it came from, and under which id it is traced.
@@ -155,14 +165,23 @@ impl Edit<'_> {
     /// Refuses the caller unless it holds everything that `key` will hold.
     pub(crate) async fn confer_key(&self, key: &Key) -> Result<()> {
         let owner = self.draft.owner_state(&key.tenant, key.owner.as_ref()).await?;
+        self.confer_key_of(key, owner.map(|owner| owner.role)).await
+    }
+
+    /// The same of a key whose owner is known to be of that role.
+    pub(crate) async fn confer_key_of(&self, key: &Key, role: Option<Role>) -> Result<()> {
+        self.confer(&key.tenant, &key.grants, &Holdings::of_key(key, role)).await
+    }
+
+    /// Refuses the caller unless it holds all of `holdings`, which come from `grants`.
+    pub(crate) async fn confer(&self, tenant: &TenantId, grants: &[Grant], holdings: &Holdings) -> Result<()> {
         // Only a member's right to hand on depends on whose things are.
         let directory = if self.actor.is_member() {
-            self.draft.directory(&key.tenant, &crate::domain::grant::compile(&key.grants)).await?
+            self.draft.directory(tenant, &crate::domain::grant::compile(grants)).await?
         } else {
             RowDirectory::default()
         };
-        let holdings = Holdings::of_key(key, owner.map(|owner| owner.role));
-        self.actor.may_confer(&holdings, &directory).map_err(|missing| Error::Forbidden { missing })
+        self.actor.may_confer(holdings, &directory).map_err(|missing| Error::Forbidden { missing })
     }
 
     /// Refuses the caller unless it holds everything that `user` will hold.

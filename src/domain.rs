@@ -3,6 +3,7 @@
 
 pub mod actor;
 pub mod application;
+pub mod bucket;
 pub mod change;
 pub mod clock;
 pub mod credential;
@@ -16,6 +17,7 @@ pub mod key;
 pub mod mail;
 pub mod name;
 pub mod network;
+pub mod password;
 pub mod permission;
 pub mod policy;
 pub mod reason;

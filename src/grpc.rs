@@ -3,11 +3,13 @@
 
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks gRPC")]
 
+mod applications;
 mod caller;
 mod check;
 mod convert;
 mod events;
 pub mod health;
+mod import;
 mod keys;
 pub mod observe;
 pub mod rpcs;
@@ -18,6 +20,7 @@ mod tokens;
 mod unbuilt;
 mod users;
 
+pub use applications::ApplicationApi;
 pub use check::{CheckApi, Door};
 pub use events::EventApi;
 pub use keys::KeyApi;

@@ -1,6 +1,6 @@
-//! Keyward issues, rotates, suspends, revokes and checks API keys: `README.md` tells how to run it, this page how it is
-//! built. Newcomers read `proto/keyward/v1/check.proto`, then `grpc/check.rs`, [`check`], [`domain::decision`], and then
-//! `grpc/keys.rs` and down.
+//! Keyward issues, rotates, suspends, revokes and checks API keys, application secrets, sessions and access tokens.
+//! `README.md` tells how to run it, this page how it is built. Newcomers read `proto/keyward/v1/check.proto`, then
+//! `grpc/check.rs`, [`check`], [`domain::decision`], and then `grpc/keys.rs` and down.
 //!
 //! # The rooms, in reading order
 //!
@@ -21,10 +21,10 @@
 //!
 //! ```text
 //! main -> cli, server -> grpc ---> desk -> replica -> store --> domain      error: a leaf that all may name
-//!                 \-> mail -> store                                         mail: named by server only
 //!                          |  \      \         \----> check --> domain      proto: named by grpc, server, cli and tests
 //!                          |   \------\-------------> check
 //!                          \-> proto
+//!                server -> mail -> store                                    mail: named by server only
 //! ```
 //! Lints and visibility hold these arrows where they can, `tests/it/tidy.rs` where they cannot.
 //!
@@ -48,6 +48,23 @@
 //! **RevokeKey** is the same walk. On SQLite there is one process, held to be so by a lock on a file beside the database,
 //! so that its own index having the revision *is* the barrier: whoever asks after the answer is told `REVOKED`.
 //!
+//! **A token or session at a Check.** Its digest leads to a thing like any other ([`check::Index`] holds keys, applications,
+//! tokens and sessions in one map by place); from there the entry is followed to what it was made from, to the application
+//! and the user that own it, and to the tenant, all in the same view. A token carries the version of the secret that it
+//! was made with and the revision that it rests on: it is dead once that secret is rotated out, or once its parent says
+//! that it was revoked or deleted at a later revision (`tokens_end_revision`; of a user, `sessions_end_revision`). So
+//! ending a parent ends all its tokens by one number, and bringing it back brings back none.
+//!
+//! **A JWT** is the same without a row. `check/jwt.rs` verifies its signature once and keeps what it says; whether its key
+//! is accepted, whether its `jti` is revoked (then it has a row), and all behind its parent are looked up at each Check.
+//! [`desk::tokens`] signs one from what the index knows, without a write.
+//!
+//! **CreateSession.** [`desk::sign_ins`] says whether one may try, the rows say whom the email names, and whatever they say
+//! one argon2 is run in [`desk::passwords`]. Under the head lock the hash must still be the one that was compared.
+//!
+//! **CreateApplication** queues the mail in its own transaction ([`store::Draft::queue_mail`]); [`mail`] sends it afterwards
+//! and forgets it once it was accepted: none for what was not committed, none lost.
+//!
 //! # What always holds
 //!
 //! - *Deny is zero*: a [`domain::decision::Decision`] that nobody evaluated denies, as its value on the wire does.
@@ -64,10 +81,9 @@
 //!
 //! # What is absent
 //!
-//! Applications, tokens, sessions, passwords, imports, usage, watching events and the administration of replicas are in
-//! the contract and answer `UNIMPLEMENTED`. Envoy's ext_authz, TLS, PostgreSQL and MySQL, and with them several replicas,
-//! leases and the barrier among them, are not here. A Check does not wait for an unknown credential to arrive from
-//! elsewhere, as there is no elsewhere.
+//! Usage counts, watching events and the administration of replicas are in the contract and answer `UNIMPLEMENTED`. Envoy's
+//! ext_authz, TLS, PostgreSQL and MySQL, and with them several replicas, leases and the barrier among them, are not here. A
+//! Check does not wait for an unknown credential to arrive from elsewhere, as there is no elsewhere.
 //!
 //! # Where it differs from what one might expect
 //!

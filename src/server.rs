@@ -10,11 +10,13 @@ use crate::check::Index;
 use crate::clock::Clock;
 use crate::config::{Address, CheckAuth, Config, DatabaseUrl, ServeArgs};
 use crate::desk::Desk;
+use crate::desk::passwords::Passwords;
+use crate::desk::sign_ins::SignIns;
 use crate::domain::credential::Credential;
 use crate::error::{Error, Result};
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
-use crate::grpc::{Api, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
+use crate::grpc::{Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
 use crate::keyring::Keyring;
 use crate::mail::Post;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
@@ -135,7 +137,17 @@ impl Server {
         telemetry.show(gauges(&index));
 
         let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());
-        let desk = Desk { store: store.clone(), index: Arc::clone(&index), ledger, clock: clock.clone(), keyring };
+        let passwords = Passwords::start()?;
+        let sign_ins = Arc::new(SignIns::new(clock.clone(), passwords.worker_count()));
+        let desk = Desk {
+            store: store.clone(),
+            index: Arc::clone(&index),
+            ledger,
+            clock: clock.clone(),
+            keyring,
+            passwords,
+            sign_ins,
+        };
         let api = Api::new(desk, &store.page_token_key().await?, &config.audience);
         let health = Health::default();
         let (stop, stopped) = watch::channel(false);
@@ -311,7 +323,7 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
         .add_service(UserServiceServer::new(UserApi(api.clone())).max_decoding_message_size(limit))
         .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
         .add_service(TokenServiceServer::new(TokenApi(api.clone())).max_decoding_message_size(limit))
-        .add_service(ApplicationServiceServer::new(Unbuilt).max_decoding_message_size(limit))
+        .add_service(ApplicationServiceServer::new(ApplicationApi::new(api.clone())).max_decoding_message_size(limit))
         .add_service(AdminServiceServer::new(Unbuilt).max_decoding_message_size(limit))
         .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(limit)))
 }

@@ -59,6 +59,8 @@ pub struct Index {
     /// Tokens and sessions by the time from which on nobody knows them any more.
     ending: Mutex<BTreeSet<(Time, Place)>>,
     credential_count: AtomicI64,
+    /// How many of them were imported and are not of our form.
+    foreign_count: AtomicI64,
     uses: Uses,
     signing: Signing,
     verified: Verified,
@@ -66,6 +68,11 @@ pub struct Index {
 
 fn shards<K>() -> Box<[Shard<K>]> {
     (0..SHARDS).map(|_| RwLock::new(HashMap::new())).collect()
+}
+
+fn credential_number(digest: &Digest) -> usize {
+    let [first, second, ..] = *digest.as_bytes();
+    (usize::from(first) | usize::from(second) << 8) % SHARDS
 }
 
 impl Default for Index {
@@ -83,6 +90,7 @@ impl Default for Index {
             root: Mutex::default(),
             ending: Mutex::default(),
             credential_count: AtomicI64::new(0),
+            foreign_count: AtomicI64::new(0),
             uses: Uses::default(),
             signing: Signing::default(),
             verified: Verified::default(),
@@ -109,6 +117,11 @@ impl Index {
     /// How many credentials it knows, current and retired.
     pub fn credential_count(&self) -> i64 {
         self.credential_count.load(Ordering::Relaxed)
+    }
+
+    /// Whether it knows a credential that was imported and is not of our form: then any text may be one.
+    pub(super) fn has_foreign(&self) -> bool {
+        self.foreign_count.load(Ordering::Acquire) > 0
     }
 
     /// Whether credentials with this prefix are ours.
@@ -194,13 +207,15 @@ impl Index {
     }
 
     fn credential_shard(&self, digest: &Digest) -> Option<&Shard<Digest>> {
-        let [first, second, ..] = *digest.as_bytes();
-        self.credentials.get((usize::from(first) | usize::from(second) << 8) % SHARDS)
+        self.credentials.get(credential_number(digest))
     }
 
     fn thing_shard(&self, place: &Place) -> Option<&Shard<Place>> {
-        let hash = usize::try_from(self.hasher.hash_one(place) % SHARDS as u64).ok()?;
-        self.things.get(hash)
+        self.things.get(self.thing_number(place))
+    }
+
+    fn thing_number(&self, place: &Place) -> usize {
+        usize::try_from(self.hasher.hash_one(place) % SHARDS as u64).unwrap_or_default()
     }
 
     /// Applies the changes of one revision. Only the follower calls it, one revision after the other; it cannot fail.
@@ -210,6 +225,7 @@ impl Index {
         for change in last_of_each(changes) {
             prepared.push(self.prepare(change));
         }
+        self.make_room(&prepared);
         // INVARIANT (one view): from here until the number is even again, nothing allocates and nothing waits but for
         // a reader to leave a shard.
         let sequence = self.sequence.load(Ordering::Relaxed);
@@ -269,7 +285,10 @@ impl Index {
                 if let Some(place) = place.take()
                     && let Some(shard) = self.thing_shard(&place)
                 {
-                    replaced.extend(shard.write().insert(place, entry.clone()));
+                    let old = shard.write().insert(place, entry.clone());
+                    let before = old.as_ref().map_or(0, Entry::foreign_count);
+                    self.foreign_count.fetch_add(entry.foreign_count().saturating_sub(before), Ordering::AcqRel);
+                    replaced.extend(old);
                 }
             }
             Prepared::SigningKey { kid, key } => {

@@ -72,7 +72,7 @@ fn key(tenant: &str, id: &str, owner: &str, texts: &[(&str, Option<Time>)]) -> K
             .iter()
             .map(|(text, retire_time)| Secret {
                 digest: Digest::of(text.as_bytes()),
-                id: CredentialId::find("1100000000").unwrap(),
+                id: CredentialId::find("1100000000"),
                 hint: String::new(),
                 revision: 1,
                 create_time: NOW,
@@ -299,7 +299,7 @@ fn a_root_that_was_replaced_is_rotated_out() {
         let (credential, id) = mint(&Prefix::default(), revision, &mut rand::rng());
         let digest = credential.digest();
         let hint = String::new();
-        (credential, Secret { digest, id, hint, revision, create_time: NOW, retirement: None })
+        (credential, Secret { digest, id: Some(id), hint, revision, create_time: NOW, retirement: None })
     };
     let ((first, first_secret), (second, second_secret)) = (made(1), made(2));
     let root = Root { secrets: vec![first_secret], revision: 1 };

@@ -70,8 +70,14 @@ impl Connection {
 
     /// A request by the caller, with a deadline.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = self.stream(message);
         request.set_timeout(self.timeout);
+        request
+    }
+
+    /// A stream of the caller's, which may take as long as it likes.
+    pub(super) fn stream<T>(&self, messages: T) -> Request<T> {
+        let mut request = Request::new(messages);
         if let Some(bearer) = &self.bearer {
             request.metadata_mut().insert("authorization", bearer.clone());
         }

@@ -18,6 +18,8 @@ pub(super) enum Failure {
     Unreachable(String),
     /// The server answered with an error, or not at all.
     Refused(Status),
+    /// So many lines of a file were refused, and each was told.
+    Lines(u64),
     /// What the server answered could not be written.
     Output(io::Error),
     /// The answer makes no sense: report it.
@@ -32,7 +34,7 @@ impl Failure {
             Self::Unreachable(_) => 3,
             Self::Refused(status) if is_timeout(status) => 3,
             Self::Refused(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => 3,
-            Self::Refused(_) | Self::Output(_) | Self::Broken(_) => 1,
+            Self::Refused(_) | Self::Lines(_) | Self::Output(_) | Self::Broken(_) => 1,
         }
     }
 
@@ -54,6 +56,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) | Self::Unreachable(text) | Self::Broken(text) => write!(f, "error: {text}"),
+            Self::Lines(count) => write!(f, "error: {count} lines were refused, for the reasons above"),
             Self::Output(error) => write!(f, "error: cannot write the answer: {error}"),
             Self::Refused(status) if is_timeout(status) => f.write_str(
                 "error: no answer within --timeout; a change may have been made all the same (DEADLINE_EXCEEDED)",

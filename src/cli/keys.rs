@@ -2,6 +2,7 @@
 
 mod create;
 mod fields;
+mod import;
 mod leaked;
 mod list;
 mod pattern;
@@ -82,6 +83,9 @@ Example:
     /// Find the key that a credential belongs to
     #[command(after_help = "Example:\n  keyward keys lookup --credential-file found.txt")]
     Lookup(leaked::Lookup),
+    /// Take over keys from elsewhere, from a file of JSON lines or CSV
+    #[command(after_help = import::HELP)]
+    Import(import::Import),
     /// End leaked keys, tokens and sessions by their own text, one a line; needs no key
     #[command(after_help = "\
 Unknown credentials are no error and are not told apart. The caller's key is not sent.
@@ -165,6 +169,7 @@ impl Keys {
             Self::Lookup(lookup) => lookup.run(options).await,
             Self::RevokeCredentials(revoke) => revoke.run(options).await,
             Self::Pattern(pattern) => pattern.run(options),
+            Self::Import(import) => import.run(options).await,
             Self::Get(one) => {
                 let (name, etag) = one.target(options)?;
                 let (connection, mut service) = open(options).await?;

@@ -85,6 +85,15 @@ impl Format {
         print(&text)
     }
 
+    /// Prints counts: `imported 3, refused 1`, or an object.
+    pub(super) fn counts(self, counts: &[(&'static str, u64)]) -> Result<(), Failure> {
+        let text = match self {
+            Self::Table => counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", "),
+            Self::Json => json(&counts.iter().copied().collect::<std::collections::BTreeMap<_, _>>())?,
+        };
+        print(&text)
+    }
+
     /// Prints a list: a row each, or one object with all of them under `field`.
     pub(super) fn list<M: Named, const N: usize>(
         self,
@@ -287,7 +296,8 @@ fn dynamic<M: Named>(pool: &DescriptorPool, message: &M) -> Result<DynamicMessag
     Ok(dynamic)
 }
 
-fn descriptors() -> Result<DescriptorPool, Failure> {
+/// The contract.
+pub(super) fn descriptors() -> Result<DescriptorPool, Failure> {
     DescriptorPool::decode(FILE_DESCRIPTOR_SET)
         .map_err(|error| Failure::Broken(format!("the embedded contract cannot be read: {error}")))
 }

@@ -63,7 +63,7 @@ pub(super) fn read(path: &Path) -> Result<String, Failure> {
 }
 
 /// A file's or standard input's bytes. Standard input can be had once.
-pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     if path != Path::new("-") && path != Path::new("/dev/stdin") {
         let file = File::open(path).map_err(|error| unreadable(path, &error))?;
         return Ok(Box::new(file));

@@ -113,12 +113,7 @@ impl fmt::Debug for SmtpAccount {
 
 /// What is said about mail by `args` and, where they are silent, by `file`. Where the mail goes is one choice: a
 /// flag about it goes before both that the file may make.
-pub(super) fn checked(
-    broken: &mut Vec<Violation>,
-    args: &ServeArgs,
-    file: &ServeArgs,
-    beside: &Path,
-) -> MailConfig {
+pub(super) fn checked(broken: &mut Vec<Violation>, args: &ServeArgs, file: &ServeArgs, beside: &Path) -> MailConfig {
     match chosen(args, file, beside) {
         Ok(mail) => mail,
         Err(violations) => {
@@ -217,8 +212,8 @@ fn server(url: &SmtpUrl, password_file: Option<&Path>, ca_file: Option<&Path>) -
 
 fn read_password(path: &Path) -> Refusable<String> {
     let refuse = |rule: String| refused("--smtp-password-file", rule);
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| refuse(format!("{} cannot be read: {error}", path.display())))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| refuse(format!("{} cannot be read: {error}", path.display())))?;
     let text = Zeroizing::new(text);
     let password = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if password.is_empty() {

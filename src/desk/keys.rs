@@ -1,11 +1,13 @@
 //! Commands on keys.
 
+mod new;
+
 use super::page::Part;
 use super::{Call, Changed, Desk, Edit, KeyName};
 use crate::check::Caller;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
-use crate::domain::credential::{Credential, Digest, mint_secret_key};
+use crate::domain::credential::{Credential, CredentialId, Digest, mint_secret_key};
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::grant::Grant;
 use crate::domain::key::{Key, KeyState, KeyType, MAX_SECRETS, RETENTION, Revocation, RevocationReason, Secret};
@@ -97,38 +99,13 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Resu
     }
     let tenant = edit.live_tenant(&new.parent.tenant).await?;
     let owner = owner_of_new(&edit, &new.parent).await?;
-    let now = edit.now();
-    let expire_time = new.expire_time.or_else(|| edit.actor.default_expire_time());
     let (credential, secret) = edit.draft.mint(&tenant.credential_prefix);
-    let uid = super::new_uid(now);
-    let key = Key {
-        tenant: tenant.id.clone(),
-        id: new.id.unwrap_or_else(|| KeyId::of_uid(uid)),
-        uid,
-        kind: KeyType::Regular,
-        owner: Some(owner),
-        display_name: new.display_name,
-        description: new.description,
-        grants: new.grants,
-        allowed_ips: new.allowed_ips,
-        allowed_referrers: new.allowed_referrers,
-        labels: new.labels,
-        not_before_time: new.not_before_time,
-        expire_time,
-        is_suspended: false,
-        revocation: None,
-        delete_time: None,
-        secrets: vec![secret],
-        secret_key: None,
-        public_credential: None,
-        tokens_end_revision: 0,
-        create_time: now,
-        update_time: now,
-        revision: 0,
-    };
+    let replay = new.replay.clone();
+    let key = new.into_key(owner, secret, &edit);
     let whose = edit.whose_key(&key).await?;
     edit.demand(&Demand { collection: Collection::Keys, id: "*", action: "create", whose })?;
     edit.confer_key(&key).await?;
+    refuse_beyond_application(&edit, &key).await?;
     if edit.draft.key(&key.tenant, &key.id).await?.is_some() {
         return Err(Error::AlreadyExists { field: "key_id", value: key.id.to_string() });
     }
@@ -136,12 +113,12 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Resu
     let detail = json!({ "after": describe(&key) });
     let (tenant_id, subject) = (key.tenant.clone(), key.name());
     let changes = vec![Change::Key(Box::new(key.clone()))];
-    let revision = edit.commit("key.create", Some(&tenant_id), subject, changes, detail, new.replay).await?;
+    let revision = edit.commit("key.create", Some(&tenant_id), subject, changes, detail, replay).await?;
     Ok(Issued { key: Key { revision, ..key }, credential: Some(credential), revision })
 }
 
 /// Whose a new key is: the one the parent names; for a tenant the caller's own, and for root the tenant's owner.
-async fn owner_of_new(edit: &Edit<'_>, parent: &KeyParent) -> Result<Owner> {
+pub(super) async fn owner_of_new(edit: &Edit<'_>, parent: &KeyParent) -> Result<Owner> {
     let owner = match (&parent.owner, edit.actor.owner()) {
         (Some(owner), _) => owner.clone(),
         (None, Some(own)) => own,
@@ -155,7 +132,32 @@ async fn owner_of_new(edit: &Edit<'_>, parent: &KeyParent) -> Result<Owner> {
     match edit.draft.owner_state(&parent.tenant, Some(&owner)).await? {
         None => Err(Error::not_found(name)),
         Some(state) if state.standing == Standing::Deleted => Err(Error::precondition(name, "is deleted")),
-        Some(_) => Ok(owner),
+        Some(_) => {
+            refuse_deleted_application(edit, &parent.tenant, &owner).await?;
+            Ok(owner)
+        }
+    }
+}
+
+async fn refuse_deleted_application(edit: &Edit<'_>, tenant: &TenantId, owner: &Owner) -> Result<()> {
+    let Owner::Application(id) = owner else { return Ok(()) };
+    match edit.draft.application(tenant, id).await? {
+        Some(application) if application.delete_time.is_none() => Ok(()),
+        Some(_) => Err(Error::precondition(owner.name(tenant), "is deleted")),
+        None => Err(Error::not_found(owner.name(tenant))),
+    }
+}
+
+/// A key of an application holds at most what that holds.
+async fn refuse_beyond_application(edit: &Edit<'_>, key: &Key) -> Result<()> {
+    let Some(Owner::Application(id)) = &key.owner else { return Ok(()) };
+    let application = edit.draft.application(&key.tenant, id).await?;
+    let lacking = application.and_then(|application| Some((application.lacks(&key.grants)?, application.name())));
+    match lacking {
+        Some(((resource, action), name)) => {
+            Err(Error::Forbidden { missing: format!("{action} on {resource}, which {name} does not hold itself") })
+        }
+        None => Ok(()),
     }
 }
 
@@ -298,6 +300,9 @@ pub async fn update(
     edit.confer_key(&key).await?;
     if key == before {
         return edit.nothing(key).await;
+    }
+    if key.grants != before.grants {
+        refuse_beyond_application(&edit, &key).await?;
     }
     refuse_taken_name(&edit, &key).await?;
     let detail = json!({ "before": describe(&before), "after": describe(&key) });
@@ -538,6 +543,9 @@ pub async fn undelete(desk: Desk, caller: Caller, call: Call, name: KeyName, eta
     if owner.is_some_and(|owner| owner.standing == Standing::Deleted) {
         return Err(Error::precondition(key.name(), "belongs to an owner who is deleted"));
     }
+    if let Some(owner) = &key.owner {
+        refuse_deleted_application(&edit, &key.tenant, owner).await?;
+    }
     edit.confer_key(&key).await?;
     refuse_taken_name(&edit, &key).await?;
     let detail = json!({ "before": before, "after": describe(&key) });
@@ -572,6 +580,6 @@ pub(super) fn describe(key: &Key) -> serde_json::Value {
         "is_revoked": key.revocation.is_some(),
         "is_deleted": key.delete_time.is_some(),
         "has_secret_key": key.secret_key.is_some(),
-        "credential_ids": key.secrets.iter().map(|secret| secret.id.as_str()).collect::<Vec<_>>(),
+        "credential_ids": key.secrets.iter().map(|secret| secret.id.as_ref().map(CredentialId::as_str)).collect::<Vec<_>>(),
     })
 }

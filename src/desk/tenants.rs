@@ -1,7 +1,7 @@
 //! Commands on tenants.
 
 use super::page::Part;
-use super::users::{NewUser, user_of};
+use super::users::{NewUser, hashed, user_of};
 use super::{Call, Changed, Desk, Edit, check_etag, new_uid};
 use crate::check::Caller;
 use crate::domain::change::Change;
@@ -21,7 +21,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// What `CreateTenant` asks for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct NewTenant {
     /// The id wanted; made if `None`.
     pub id: Option<TenantId>,
@@ -94,7 +94,8 @@ pub(super) fn standing_key(
 }
 
 /// Makes a tenant, its owner, the owner's master key and the default public key.
-pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewTenant) -> Result<Founded> {
+pub async fn create(desk: Desk, caller: Caller, call: Call, mut new: NewTenant) -> Result<Founded> {
+    let hash = hashed(&desk, &caller, Role::Owner, new.owner.password.take()).await?;
     let edit = desk.edit(&caller, call).await?;
     let demand = Demand { collection: Collection::Tenants, id: "*", action: "create", whose: None };
     if !edit.actor.is_root() {
@@ -131,6 +132,9 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewTenant) -> R
         Change::Key(Box::new(master_key.clone())),
         Change::Key(Box::new(default_public_key.clone())),
     ];
+    if let Some(hash) = hash {
+        edit.draft.set_password(&tenant.id, &owner.id, &hash).await?;
+    }
     let detail = json!({
         "after": describe(&tenant),
         "owner": owner.name(),

@@ -200,7 +200,7 @@ async fn create_opaque(
         audience,
         format,
         digest: Some(secret.digest),
-        credential_id: Some(secret.id),
+        credential_id: secret.id,
         create_time: now,
         update_time: now,
         expire_time,

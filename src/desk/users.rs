@@ -1,26 +1,30 @@
 //! Commands on users.
 
+pub mod password;
+
 use super::keys::{Issued, rotate_to_new_secret};
 use super::page::Part;
 use super::tenants::standing_key;
 use super::{Call, Changed, Desk, Edit, UserName, check_etag, new_uid};
 use crate::check::Caller;
+use crate::domain::actor::Holdings;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::Credential;
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::key::{Key, KeyType};
 use crate::domain::name::{Collection, Owner, Path, TenantId, UserId};
+use crate::domain::password::{Password, PasswordHash};
 use crate::domain::policy::{Demand, whose_user};
 use crate::domain::tenant::Standing;
 use crate::domain::user::{Role, User};
 use crate::error::{Error, Result};
-use crate::store::{Page, Replay};
+use crate::store::{Page, Replay, RowDirectory};
 use serde_json::json;
 use std::time::Duration;
 
 /// What `CreateUser` asks for, or `CreateTenant` of its owner.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct NewUser {
     /// The id wanted; made if `None`.
     pub id: Option<UserId>,
@@ -32,6 +36,8 @@ pub struct NewUser {
     pub family_name: String,
     /// What it may do.
     pub role: Role,
+    /// Its first password, if it is to have one.
+    pub password: Option<Password>,
     /// How to recognise the same request.
     pub replay: Option<Replay>,
 }
@@ -82,7 +88,8 @@ pub(super) fn user_of(tenant: &TenantId, new: NewUser, now: Time) -> User {
 }
 
 /// Makes a user and its master key.
-pub async fn create(desk: Desk, caller: Caller, call: Call, tenant: TenantId, new: NewUser) -> Result<Welcomed> {
+pub async fn create(desk: Desk, caller: Caller, call: Call, tenant: TenantId, mut new: NewUser) -> Result<Welcomed> {
+    let hash = hashed(&desk, &caller, new.role, new.password.take()).await?;
     let edit = desk.edit(&caller, call).await?;
     let now = edit.now();
     let replay = new.replay.clone();
@@ -101,6 +108,9 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, tenant: TenantId, ne
     let (master_credential, secret) = edit.draft.mint(&tenant.credential_prefix);
     let master_key = standing_key(&tenant.id, KeyType::Master, Some(Owner::User(user.id.clone())), secret, None, now);
     let changes = vec![Change::User(user.clone()), Change::Key(Box::new(master_key.clone()))];
+    if let Some(hash) = hash {
+        edit.draft.set_password(&user.tenant, &user.id, &hash).await?;
+    }
     let detail = json!({ "after": describe(&user), "master_key": master_key.name() });
     let revision = edit.commit("user.create", Some(&tenant.id), user.name(), changes, detail, replay).await?;
     Ok(Welcomed {
@@ -109,6 +119,20 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, tenant: TenantId, ne
         master_credential: Some(master_credential),
         revision,
     })
+}
+
+/// Hashes the password of a user to be, before the head is locked. A first look at the caller, from memory, sees to it
+/// that nobody has us work who may not make such a user; what counts is decided under the lock.
+pub(super) async fn hashed(
+    desk: &Desk,
+    caller: &Caller,
+    role: Role,
+    password: Option<Password>,
+) -> Result<Option<PasswordHash>> {
+    let Some(password) = password else { return Ok(None) };
+    let conferred = caller.actor().may_confer(&Holdings::of_user(role), &RowDirectory::default());
+    conferred.map_err(|missing| Error::Forbidden { missing })?;
+    desk.passwords.hash(password).await.map(Some)
 }
 
 async fn replayed(edit: Edit<'_>, tenant: &TenantId, subject: &str, revision: i64) -> Result<Welcomed> {
@@ -211,7 +235,7 @@ pub async fn update(
     commit(edit, "user.update", before, after).await
 }
 
-/// Refuses every credential of a user until it is activated.
+/// Refuses every credential of a user until it is activated, and ends its sessions for good.
 pub async fn suspend(desk: Desk, caller: Caller, call: Call, name: UserName, etag: String) -> Result<Changed<User>> {
     let edit = desk.edit(&caller, call).await?;
     let before = edit.user(&name, "suspend", &etag).await?;
@@ -219,7 +243,9 @@ pub async fn suspend(desk: Desk, caller: Caller, call: Call, name: UserName, eta
     if !before.is_suspended {
         refuse_last_owner(&edit, &before, "be suspended").await?;
     }
-    let after = User { is_suspended: true, ..before.clone() };
+    // Its keys come back with it, its sessions do not.
+    let sessions_end_revision = if before.is_suspended { before.sessions_end_revision } else { edit.draft.revision() };
+    let after = User { is_suspended: true, sessions_end_revision, ..before.clone() };
     commit(edit, "user.suspend", before, after).await
 }
 

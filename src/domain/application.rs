@@ -44,7 +44,7 @@ pub struct Application {
     pub secrets: Vec<Secret>,
     /// Whether its contact has presented a mailed token.
     pub is_verified: bool,
-    /// The mailed token that may be presented.
+    /// The mailed token that may be presented; once it is verified, the one that was.
     pub verification: Option<Verification>,
     /// When it was revoked, if it is.
     pub revoke_time: Option<Time>,
@@ -64,6 +64,11 @@ impl Application {
     /// `tenants/{tenant}/applications/{application}`.
     pub fn name(&self) -> String {
         super::name::application_name(&self.tenant, &self.id)
+    }
+
+    /// The first `(resource, action)` of `grants` that it does not hold itself.
+    pub fn lacks(&self, grants: &[Grant]) -> Option<(String, String)> {
+        super::grant::compile(&self.grants).uncovered(&super::grant::compile(grants))
     }
 
     /// As the owner of keys.

@@ -91,8 +91,8 @@ pub struct Revocation {
 pub struct Secret {
     /// SHA-256 of the credential's whole text.
     pub digest: Digest,
-    /// The `{id}` in the credential's text.
-    pub id: CredentialId,
+    /// The `{id}` in the credential's text; one that was imported and is not of our form has none.
+    pub id: Option<CredentialId>,
     /// The credential with its secret blotted out, for people.
     pub hint: String,
     /// The revision that made it.

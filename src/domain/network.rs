@@ -5,13 +5,21 @@
 use crate::error::Violation;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// So many blocks a key has at most.
 pub const MAX_RANGES: usize = 100;
 
 /// The rule of one block.
 pub const RANGE_RULE: &str = "must be a CIDR block with no host bits set, such as 10.0.0.0/8, or a single address";
+
+/// What is counted as one address where calls are limited: of IPv6 the first 64 bits, since one host has all that follow.
+pub fn neighbourhood(address: &str) -> String {
+    match address.parse::<Ipv6Addr>() {
+        Ok(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).to_string(),
+        Err(_) => address.to_owned(),
+    }
+}
 
 /// The only blocks a key may be used from; if there are none, it may be used from anywhere.
 ///

@@ -287,7 +287,7 @@ impl CheckService for CheckApi {
 }
 
 /// A stream that ends with its first error.
-fn until_error<T>(stream: impl Stream<Item = Result<T, Status>>) -> impl Stream<Item = Result<T, Status>> {
+pub(super) fn until_error<T>(stream: impl Stream<Item = Result<T, Status>>) -> impl Stream<Item = Result<T, Status>> {
     let mut has_failed = false;
     stream.map_while(move |item| {
         if has_failed {

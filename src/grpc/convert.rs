@@ -2,18 +2,26 @@
 //! here; what breaks a rule is collected, so that a client sees all of it at once. A file per kind of thing; this one has
 //! what they share.
 
+mod applications;
 mod events;
+mod import;
 mod keys;
 mod people;
+mod sessions;
 mod tokens;
 
+pub(super) use applications::{
+    APPLICATION_FILTER, application_out, application_patch, new_application, secret_rotation,
+};
 pub(super) use events::{EVENT_FILTER, event_out};
+pub(super) use import::import_entry;
 pub(super) use keys::{
     KEY_FILTER, key_out, key_patch, key_type_out, master_rotation, new_key, revocation_reason, rotation,
 };
 pub(super) use people::{
-    TENANT_FILTER, USER_FILTER, created_user, new_tenant, tenant_out, tenant_patch, user_out, user_patch,
+    TENANT_FILTER, USER_FILTER, created_user, new_password, new_tenant, tenant_out, tenant_patch, user_out, user_patch,
 };
+pub(super) use sessions::{SESSION_FILTER, session_out, sign_in, signed_in_out};
 pub(super) use tokens::{inspection_out, jwk_out, minted_out, new_token, principal_out, token_text};
 
 use crate::domain::clock::Time;

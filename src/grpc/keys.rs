@@ -1,7 +1,7 @@
 //! `keyward.v1.KeyService`.
 
 use super::throttle::Throttle;
-use super::{Api, caller, convert, rpcs};
+use super::{Api, caller, convert, import, rpcs};
 use crate::desk::page::Binding;
 use crate::desk::{detached, keys, possession};
 use crate::domain::credential::Credential;
@@ -248,12 +248,13 @@ impl KeyService for KeyApi {
         Ok(Response::new(proto::RevokeCredentialsResponse { revision }))
     }
 
-    type ImportKeysStream = tokio_stream::Empty<Result<proto::ImportKeysResponse, Status>>;
+    type ImportKeysStream = import::Answers;
 
     async fn import_keys(
         &self,
-        _: Request<Streaming<proto::ImportKeysRequest>>,
+        request: Request<Streaming<proto::ImportKeysRequest>>,
     ) -> Result<Response<Self::ImportKeysStream>, Status> {
-        Err(Error::Unbuilt { method: rpcs::IMPORT_KEYS.method }.into())
+        self.api.gate.admit(&request, rpcs::IMPORT_KEYS)?;
+        Ok(Response::new(import::answers(self.api.clone(), request)))
     }
 }

@@ -78,7 +78,7 @@ impl From<Error> for Status {
 }
 
 /// Text that may hold what a client sent, without secrets put in the wrong field, and short enough for a header.
-fn clip(text: &str) -> String {
+pub(super) fn clip(text: &str) -> String {
     const MAX_CHARACTERS: usize = 300;
     let text = blot(text);
     match text.char_indices().nth(MAX_CHARACTERS) {

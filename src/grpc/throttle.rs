@@ -1,9 +1,9 @@
 //! Limits on calls that need no credential: per address, and in all.
 
+use crate::domain::network::neighbourhood;
 use crate::error::{Error, Result};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
-use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
 
 /// Calls a second from one address, on average, and how many at once.
@@ -33,14 +33,6 @@ impl Default for Throttle {
             in_all: RateLimiter::direct(quota(IN_ALL)),
             clock: DefaultClock::default(),
         }
-    }
-}
-
-/// What is counted as one address: of IPv6 the first 64 bits, since one host has all that follow.
-fn neighbourhood(address: &str) -> String {
-    match address.parse::<Ipv6Addr>() {
-        Ok(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).to_string(),
-        Err(_) => address.to_owned(),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::caller::Admitted;
 use super::{Api, caller, convert, rpcs};
-use crate::desk::{detached, tokens};
-use crate::domain::name::Collection;
+use crate::desk::page::Binding;
+use crate::desk::{detached, sessions, tokens};
+use crate::domain::filter::Filter;
+use crate::domain::name::{Collection, UserId};
 use crate::error::{Error, Result};
 use crate::proto::v1 as proto;
 use crate::proto::v1::token_service_server::TokenService;
@@ -36,16 +38,31 @@ impl TokenService for TokenApi {
 
     async fn create_session(
         &self,
-        _: Request<proto::CreateSessionRequest>,
+        request: Request<proto::CreateSessionRequest>,
     ) -> Result<Response<proto::CreateSessionResponse>, Status> {
-        Err(Error::Unbuilt { method: rpcs::CREATE_SESSION.method }.into())
+        let call = caller::call_of(&request);
+        let sign_in = convert::sign_in(request.into_inner())?;
+        let signed_in = sessions::create(self.0.desk.clone(), call, sign_in).await?;
+        Ok(Response::new(convert::signed_in_out(signed_in)))
     }
 
     async fn list_sessions(
         &self,
-        _: Request<proto::ListSessionsRequest>,
+        request: Request<proto::ListSessionsRequest>,
     ) -> Result<Response<proto::ListSessionsResponse>, Status> {
-        Err(Error::Unbuilt { method: rpcs::LIST_SESSIONS.method }.into())
+        let admitted = self.0.gate.admit(&request, rpcs::LIST_SESSIONS)?;
+        let message = request.into_inner();
+        let (tenant, user) = self.0.gate.people_parent(&admitted, &message.parent, Collection::Sessions)?;
+        let of_user = user.as_ref().map(UserId::as_str).unwrap_or_default();
+        let bound = ["ListSessions", tenant.as_str(), of_user, &message.filter];
+        let binding = Binding::new(&self.0.page_token_key, &bound)?;
+        let part = binding.part(message.page_size, &message.page_token)?;
+        let filter = Filter::parse(&message.filter, convert::SESSION_FILTER).map_err(Error::from)?;
+        let found = sessions::list(&self.0.desk, &tenant, user.as_ref(), &filter, &part).await?;
+        Ok(Response::new(proto::ListSessionsResponse {
+            sessions: found.items.iter().map(convert::session_out).collect(),
+            next_page_token: found.next.map(|after| binding.token(&after)).unwrap_or_default(),
+        }))
     }
 
     async fn introspect_token(

@@ -6,7 +6,6 @@ use crate::proto::envoy::service::auth::v3 as envoy;
 use crate::proto::v1 as proto;
 use envoy::authorization_server::Authorization;
 use proto::admin_service_server::AdminService;
-use proto::application_service_server::ApplicationService;
 use tonic::{Request, Response, Status};
 
 /// Answers `UNIMPLEMENTED`.
@@ -29,19 +28,6 @@ macro_rules! unbuilt {
             })*
         }
     };
-}
-
-unbuilt! { ApplicationService:
-    create_application CreateApplicationRequest CreateApplicationResponse CREATE_APPLICATION,
-    verify_application VerifyApplicationRequest VerifyApplicationResponse VERIFY_APPLICATION,
-    resend_verification ResendVerificationRequest ResendVerificationResponse RESEND_VERIFICATION,
-    get_application GetApplicationRequest GetApplicationResponse GET_APPLICATION,
-    list_applications ListApplicationsRequest ListApplicationsResponse LIST_APPLICATIONS,
-    update_application UpdateApplicationRequest UpdateApplicationResponse UPDATE_APPLICATION,
-    rotate_application_secret RotateApplicationSecretRequest RotateApplicationSecretResponse ROTATE_APPLICATION_SECRET,
-    revoke_application RevokeApplicationRequest RevokeApplicationResponse REVOKE_APPLICATION,
-    activate_application ActivateApplicationRequest ActivateApplicationResponse ACTIVATE_APPLICATION,
-    delete_application DeleteApplicationRequest DeleteApplicationResponse DELETE_APPLICATION,
 }
 
 unbuilt! { AdminService:

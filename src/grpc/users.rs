@@ -2,6 +2,7 @@
 
 use super::{Api, convert, rpcs};
 use crate::desk::page::Binding;
+use crate::desk::users::password;
 use crate::desk::{detached, users};
 use crate::domain::filter::Filter;
 use crate::domain::name::Collection;
@@ -92,9 +93,15 @@ impl UserService for UserApi {
 
     async fn set_password(
         &self,
-        _: Request<proto::SetPasswordRequest>,
+        request: Request<proto::SetPasswordRequest>,
     ) -> Result<Response<proto::SetPasswordResponse>, Status> {
-        Err(Error::Unbuilt { method: rpcs::SET_PASSWORD.method }.into())
+        let admitted = self.0.gate.admit(&request, rpcs::SET_PASSWORD)?;
+        let message = request.into_inner();
+        let name = self.0.gate.user(&admitted, &message.name, "name")?;
+        let new = convert::new_password(message)?;
+        let changed = detached(password::set(self.0.desk.clone(), admitted.caller, admitted.call, name, new)).await?;
+        let user = Some(convert::user_out(&changed.thing));
+        Ok(Response::new(proto::SetPasswordResponse { user, revision: changed.revision }))
     }
 
     async fn suspend_user(

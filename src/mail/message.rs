@@ -1,9 +1,9 @@
 //! A queued mail in the form in which mail travels.
 
 use crate::store::QueuedMail;
+use lettre::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
-use lettre::Address;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The mail as plain text from `from`; or why there can be none. It is the same, byte for byte, in each attempt.

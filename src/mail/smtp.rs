@@ -46,9 +46,9 @@ impl Smtp {
             // Nobody's certificate will be looked at, and a machine without any is no failure.
             parameters = parameters.certificate_store(CertificateStore::None);
         }
-        let parameters = parameters.build().map_err(|error| {
-            Error::invalid("--smtp-url", format!("cannot be used with TLS: {}", told(&error)))
-        })?;
+        let parameters = parameters
+            .build()
+            .map_err(|error| Error::invalid("--smtp-url", format!("cannot be used with TLS: {}", told(&error))))?;
         let credentials = account.map(|account| Credentials::new(account.user, account.password.to_string()));
         Ok(Self { host, port, tls, parameters, credentials })
     }
@@ -58,8 +58,7 @@ impl Smtp {
         let hello = ClientId::default();
         let wrapped = (self.tls == SmtpTls::Always).then(|| self.parameters.clone());
         let server = (self.host.as_str(), self.port);
-        let connected =
-            AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT_TIMEOUT), &hello, wrapped, None).await;
+        let connected = AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT_TIMEOUT), &hello, wrapped, None).await;
         let mut connection =
             connected.map_err(|error| format!("{}:{} cannot be reached: {}", self.host, self.port, told(&error)))?;
         let is_upgraded = match self.tls {

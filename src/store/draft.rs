@@ -88,6 +88,10 @@ impl Store {
 }
 
 impl Draft {
+    pub(super) fn transaction(&self) -> &DatabaseTransaction {
+        &self.transaction
+    }
+
     /// The time of this mutation: that at which it got the head.
     pub fn now(&self) -> Time {
         self.now
@@ -108,7 +112,7 @@ impl Draft {
         let (credential, id) = mint(prefix, self.revision(), &mut rand::rng());
         let secret = Secret {
             digest: credential.digest(),
-            id,
+            id: Some(id),
             hint: credential.obfuscated(),
             revision: self.revision(),
             create_time: self.now,
@@ -247,13 +251,18 @@ impl Draft {
     pub async fn commit(self, changes: Vec<Change>, entry: Entry, replay: Option<Replay>) -> Result<i64> {
         let revision = self.revision();
         let mut payloads = Vec::with_capacity(changes.len());
-        for (place, mut change) in changes.into_iter().enumerate() {
+        let mut rows = Vec::with_capacity(changes.len());
+        let mut changes = changes;
+        let is_bulk = super::import::is_bulk(&changes);
+        for (place, change) in changes.iter_mut().enumerate() {
             let is_new = change.is_new();
             change.set_revision(revision);
-            self.write(&change, is_new).await?;
+            if !is_bulk {
+                self.write(change, is_new).await?;
+            }
             let payload = serde_json::to_string(&change).map_err(Error::internal)?;
             let seq = i32::try_from(place).map_err(Error::internal)?;
-            let row = ledger_change::ActiveModel {
+            rows.push(ledger_change::ActiveModel {
                 shard: Set(SHARD),
                 rev: Set(revision),
                 seq: Set(seq),
@@ -262,10 +271,13 @@ impl Draft {
                 min_reader: Set(READER),
                 at: Set(self.now.micros()),
                 payload: Set(payload.clone()),
-            };
-            ledger_change::Entity::insert(row).exec_without_returning(&self.transaction).await.map_err(sort)?;
+            });
             payloads.push(payload);
         }
+        if is_bulk {
+            self.write_new_keys(&changes).await?;
+        }
+        super::import::insert(rows, &self.transaction).await?;
         if let Some(replay) = replay {
             self.remember(&entry, replay, revision).await?;
         }

@@ -17,4 +17,5 @@ pub(in crate::store) mod setting;
 pub(in crate::store) mod signing_key;
 pub(in crate::store) mod tenant;
 pub(in crate::store) mod tenant_user;
+pub(in crate::store) mod user_password;
 pub(in crate::store) mod user_session;

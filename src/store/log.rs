@@ -18,11 +18,14 @@ use crate::domain::token::{AccessToken, Session};
 use crate::domain::user::User;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, TransactionTrait};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait};
 use std::collections::HashMap;
 
 /// How many revisions are verified at a time.
 const VERIFY_STRIDE: i64 = 256;
+
+/// How many changes are read at a time, where one revision does not have more.
+const MAX_CHANGES: u64 = 10_000;
 
 /// A point in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +186,22 @@ impl Store {
             )));
         }
         let last = from.revision.saturating_add(limit).min(head.revision);
+        // An import changes a thousand things with each revision: of such, fewer at a time.
+        let beyond = ledger_change::Entity::find()
+            .select_only()
+            .column(ledger_change::Column::Rev)
+            .filter(ledger_change::Column::Shard.eq(SHARD))
+            .filter(ledger_change::Column::Rev.gt(from.revision))
+            .filter(ledger_change::Column::Rev.lte(last))
+            .order_by_asc(ledger_change::Column::Rev)
+            .order_by_asc(ledger_change::Column::Seq)
+            .offset(MAX_CHANGES)
+            .limit(1)
+            .into_tuple::<i64>()
+            .one(&transaction)
+            .await
+            .map_err(sort)?;
+        let last = beyond.map_or(last, |beyond| beyond.saturating_sub(1).max(from.revision.saturating_add(1)));
         let events = audit_event::Entity::find()
             .filter(audit_event::Column::Revision.gt(from.revision))
             .filter(audit_event::Column::Revision.lte(last))

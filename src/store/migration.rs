@@ -8,6 +8,7 @@ mod m0002_keys;
 mod m0003_people;
 mod m0004_mail;
 mod m0005_signing;
+mod m0006_passwords;
 
 pub(in crate::store) struct Migrator;
 
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_people::Migration),
             Box::new(m0004_mail::Migration),
             Box::new(m0005_signing::Migration),
+            Box::new(m0006_passwords::Migration),
         ]
     }
 }

@@ -53,7 +53,7 @@ fn uid(text: &str) -> Result<uuid::Uuid, Error> {
     text.parse().map_err(Error::internal)
 }
 
-fn digest(bytes: Vec<u8>) -> Result<Digest, Error> {
+pub(super) fn digest(bytes: Vec<u8>) -> Result<Digest, Error> {
     let bytes: [u8; 32] = bytes.try_into().map_err(|_| broken("a digest of another length"))?;
     Ok(Digest::from_bytes(bytes))
 }
@@ -64,6 +64,15 @@ fn tenant_id(text: &str) -> Result<TenantId, Error> {
 
 fn credential_id(text: &str) -> Result<CredentialId, Error> {
     CredentialId::find(text).ok_or_else(|| broken("a credential's id"))
+}
+
+/// The id of a secret; empty in the row of one that was imported and has none.
+fn secret_id(text: &str) -> Result<Option<CredentialId>, Error> {
+    if text.is_empty() { Ok(None) } else { credential_id(text).map(Some) }
+}
+
+fn secret_id_column(secret: &Secret) -> String {
+    secret.id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default()
 }
 
 fn retirement(time: Option<i64>, is_over: bool) -> Option<Retirement> {
@@ -289,7 +298,7 @@ pub(super) fn key(row: api_key::Model, mut secrets: Vec<api_key_secret::Model>) 
         .map(|secret| {
             Ok(Secret {
                 digest: digest(secret.digest)?,
-                id: credential_id(&secret.credential_id)?,
+                id: secret_id(&secret.credential_id)?,
                 hint: secret.hint,
                 revision: secret.ordinal,
                 create_time: Time::from_micros(secret.create_time),
@@ -331,7 +340,7 @@ pub(super) fn secret_rows(key: &Key) -> impl Iterator<Item = api_key_secret::Act
         tenant_id: Set(key.tenant.as_str().to_owned()),
         key_id: Set(key.id.as_str().to_owned()),
         ordinal: Set(secret.revision),
-        credential_id: Set(secret.id.as_str().to_owned()),
+        credential_id: Set(secret_id_column(secret)),
         hint: Set(secret.hint.clone()),
         create_time: Set(secret.create_time.micros()),
         retire_time: Set(micros(secret.retirement.map(|retirement| retirement.time))),

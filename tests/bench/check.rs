@@ -53,7 +53,7 @@ fn measure(size: usize) -> (Duration, Duration) {
         let (credential, id) = mint(&Prefix::default(), revision, &mut rng);
         let secret = Secret {
             digest: credential.digest(),
-            id,
+            id: Some(id),
             hint: credential.obfuscated(),
             revision,
             create_time: now,

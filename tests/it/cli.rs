@@ -1,5 +1,6 @@
 //! The command line as people and scripts use it, against a server process of its own.
 
+mod import;
 mod people;
 mod terminal;
 mod walk;

@@ -174,10 +174,9 @@ async fn permission_comes_before_the_request_and_the_request_before_the_state() 
     assert_eq!(refused(state, Code::FailedPrecondition).reason, "STATE_FORBIDS");
     refused(send!(server.root().users(), get_user, GetUserRequest { name: "tenants/acme/users/none" }), Code::NotFound);
 
-    // What is not built says so, and drops nothing in silence.
-    let password =
-        send!(acme.owner.users(), create_user, CreateUserRequest { parent: "tenants/-", password: "correct horse" });
-    assert_eq!(refused(password, Code::Unimplemented).reason, "NOT_BUILT");
+    // What is not built says so.
+    let usage = send!(acme.owner.keys(), get_key_usage, GetKeyUsageRequest { name: &*key.name });
+    assert_eq!(refused(usage, Code::Unimplemented).reason, "NOT_BUILT");
 }
 
 #[tokio::test]

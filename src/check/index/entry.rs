@@ -116,6 +116,8 @@ pub(super) struct SecretEntry {
     /// The revision that made it.
     pub(super) version: i64,
     pub(super) retirement: Option<Retirement>,
+    /// Whether it was imported and is not of our form.
+    pub(super) is_foreign: bool,
 }
 
 /// What is known of a key, an application or a session: the facts, where those behind it stand, and its secrets.
@@ -178,6 +180,14 @@ pub(in crate::check) struct Whole {
 }
 
 impl Entry {
+    /// How many of its secrets are not of our form.
+    pub(super) fn foreign_count(&self) -> i64 {
+        match self {
+            Self::Holder(holder) => holder.secrets.iter().map(|secret| i64::from(secret.is_foreign)).sum(),
+            Self::Root { .. } | Self::Token(_) => 0,
+        }
+    }
+
     /// Follows what `digest` leads to; `None` where it leads nowhere.
     pub(in crate::check) fn reach(self, digest: &Digest, index: &Index) -> Option<Reached> {
         match self {

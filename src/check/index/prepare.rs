@@ -1,7 +1,7 @@
 //! What applying a change needs, built before the sequence number is odd: entries, cells, and room in the maps.
 
 use super::entry::{Entry, HolderEntry, Place, SecretEntry, TenantCell, TokenEntry, UserCell, standing_byte};
-use super::{Index, Shard};
+use super::{Index, Shard, credential_number};
 use crate::domain::change::{Change, Root};
 use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
@@ -12,6 +12,7 @@ use crate::domain::signing::SigningKey;
 use crate::domain::tenant::Tenant;
 use crate::domain::token::{AccessToken, Session, TOKEN_RETENTION};
 use crate::domain::user::User;
+use hashbrown::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ impl Index {
         let gone = known.iter().filter(|old| !entries.iter().any(|(digest, _)| digest == *old)).copied().collect();
         *known = entries.iter().map(|(digest, _)| *digest).collect();
         for (digest, _) in &entries {
-            reserve(self.credential_shard(digest));
+            reserve(self.credential_shard(digest), 1);
         }
         Prepared::Root { entries, gone }
     }
@@ -84,7 +85,12 @@ impl Index {
     fn prepare_session(&self, session: &Session) -> Prepared {
         let place = Place::new(&session.tenant, Collection::Sessions, session.id.as_str());
         self.note_end(session.expire_time, &place);
-        let secret = SecretEntry { digest: session.digest, version: session.based_revision, retirement: None };
+        let secret = SecretEntry {
+            digest: session.digest,
+            version: session.based_revision,
+            retirement: None,
+            is_foreign: false,
+        };
         self.prepare_holder(place, Facts::from(session), vec![secret])
     }
 
@@ -106,11 +112,29 @@ impl Index {
             Some(Entry::Root { .. }) | None => Vec::new(),
         };
         for digest in &digests {
-            reserve(self.credential_shard(digest));
+            reserve(self.credential_shard(digest), 1);
         }
-        reserve(self.thing_shard(&place));
+        reserve(self.thing_shard(&place), 1);
         let replaced = Vec::with_capacity(digests.len().saturating_add(1));
         Prepared::Thing { place: Some(place), entry, digests, gone, replaced }
+    }
+
+    /// Makes room for many new things at once: each was prepared as if it were the only one in its shards.
+    pub(super) fn make_room(&self, prepared: &[Prepared]) {
+        if prepared.len() < 2 {
+            return;
+        }
+        let (mut credentials, mut things): (HashMap<usize, usize>, HashMap<usize, usize>) = Default::default();
+        for change in prepared {
+            if let Prepared::Thing { place: Some(place), digests, .. } = change {
+                *things.entry(self.thing_number(place)).or_default() += 1;
+                for digest in digests {
+                    *credentials.entry(credential_number(digest)).or_default() += 1;
+                }
+            }
+        }
+        credentials.into_iter().for_each(|(number, count)| reserve(self.credentials.get(number), count));
+        things.into_iter().for_each(|(number, count)| reserve(self.things.get(number), count));
     }
 
     fn note_end(&self, expire_time: Time, place: &Place) {
@@ -134,9 +158,9 @@ impl Index {
     }
 }
 
-fn reserve<K: Eq + Hash>(shard: Option<&Shard<K>>) {
+fn reserve<K: Eq + Hash>(shard: Option<&Shard<K>>, count: usize) {
     if let Some(shard) = shard {
-        shard.write().reserve(1);
+        shard.write().reserve(count);
     }
 }
 
@@ -145,6 +169,7 @@ fn secrets_of(secrets: &[Secret]) -> Vec<SecretEntry> {
         digest: secret.digest,
         version: secret.revision,
         retirement: secret.retirement,
+        is_foreign: secret.id.is_none(),
     };
     secrets.iter().map(entry).collect()
 }

@@ -58,8 +58,20 @@ fn the_url_says_when_the_connection_is_encrypted() {
         assert!(server.account.is_none());
     }
     for url in [
-        "", "host", "host:25", "http://host", "smtp:host", "smtp://", "smtp://:25", "smtp://host:x", "smtp://host:65536",
-        "smtp://host?tls=maybe", "smtps://host?tls=none", "smtp://host?tls=none&x=y", "smtp://host/path", "smtp://host:",
+        "",
+        "host",
+        "host:25",
+        "http://host",
+        "smtp:host",
+        "smtp://",
+        "smtp://:25",
+        "smtp://host:x",
+        "smtp://host:65536",
+        "smtp://host?tls=maybe",
+        "smtps://host?tls=none",
+        "smtp://host?tls=none&x=y",
+        "smtp://host/path",
+        "smtp://host:",
     ] {
         check(&["--smtp-url", url], Some(("--smtp-url", "must be smtp://")));
     }

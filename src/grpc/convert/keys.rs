@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// `description`, in characters.
-const MAX_DESCRIPTION: usize = 4096;
+pub(super) const MAX_DESCRIPTION: usize = 4096;
 const MAX_LABELS: usize = 64;
 /// All grants of one key, in bytes of their stored form.
 const MAX_GRANT_BYTES: usize = 64 * 1024;
@@ -37,7 +37,7 @@ fn labels(labels: BTreeMap<String, String>, field: &str) -> Result<BTreeMap<Stri
     Err(Violation::new(field, rule))
 }
 
-fn grants(grants: Vec<proto::Grant>, field: &str) -> Result<Vec<Grant>, Vec<Violation>> {
+pub(super) fn grants(grants: Vec<proto::Grant>, field: &str) -> Result<Vec<Grant>, Vec<Violation>> {
     let too_large = || vec![Violation::new(field, format!("must be at most {MAX_GRANT_BYTES} bytes in all"))];
     if grants.len() > MAX_GRANT_BYTES {
         return Err(too_large());
@@ -83,7 +83,7 @@ fn grant(kind: proto::grant::Kind) -> Grant {
     }
 }
 
-fn grant_out(grant: &Grant) -> proto::Grant {
+pub(super) fn grant_out(grant: &Grant) -> proto::Grant {
     use proto::grant::Kind;
     let kind = match grant.clone() {
         Grant::Apis(names) => Kind::Apis(proto::ApisGrant { names }),

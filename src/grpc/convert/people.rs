@@ -2,21 +2,25 @@
 
 use super::{MAX_NAME, Mask, Violations, field, maybe_timestamp, replay, text, timestamp};
 use crate::desk::tenants::NewTenant;
+use crate::desk::users::password::NewPassword;
 use crate::desk::users::{NewUser, UserPatch};
 use crate::domain::credential::Prefix;
 use crate::domain::etag::etag;
 use crate::domain::filter::{FieldKind, FilterField};
 use crate::domain::name::{TenantId, UserId};
+use crate::domain::password::Password;
 use crate::domain::tenant::{Standing, Tenant};
 use crate::domain::user::{Role, User, validate_email};
 use crate::error::{Error, Result, Violation};
 use crate::proto::v1 as proto;
+use std::mem::take;
 
 /// What `CreateTenant` asks for.
-pub(in crate::grpc) fn new_tenant(message: proto::CreateTenantRequest) -> Result<NewTenant> {
+pub(in crate::grpc) fn new_tenant(mut message: proto::CreateTenantRequest) -> Result<NewTenant> {
     let mut violations = Violations::default();
+    let owner_password = take(&mut message.owner_password);
     let replay = violations.take(replay(&message.request_id, "CreateTenant", &message));
-    let proto::CreateTenantRequest { tenant_id, tenant, owner, owner_password, request_id: _ } = message;
+    let proto::CreateTenantRequest { tenant_id, tenant, owner, owner_password: _, request_id: _ } = message;
     let proto::Tenant {
         display_name,
         credential_prefix,
@@ -40,29 +44,53 @@ pub(in crate::grpc) fn new_tenant(message: proto::CreateTenantRequest) -> Result
         } else {
             violations.take(Prefix::parse(&credential_prefix, "tenant.credential_prefix"))
         },
-        owner: new_user(owner.unwrap_or_default(), "owner", Role::Owner, &mut violations),
+        owner: NewUser {
+            password: violations.take(password(owner_password, "owner_password", owner.as_ref())),
+            ..new_user(owner.unwrap_or_default(), "owner", Role::Owner, &mut violations)
+        },
         replay,
     };
     violations.finish()?;
-    refuse_password(&owner_password)?;
     Ok(new)
 }
 
 /// What `CreateUser` asks for.
-pub(in crate::grpc) fn created_user(message: proto::CreateUserRequest) -> Result<NewUser> {
+pub(in crate::grpc) fn created_user(mut message: proto::CreateUserRequest) -> Result<NewUser> {
     let mut violations = Violations::default();
+    let first_password = take(&mut message.password);
     let replay = violations.take(replay(&message.request_id, "CreateUser", &message));
-    let proto::CreateUserRequest { parent: _, user_id, user, password, request_id: _ } = message;
+    let proto::CreateUserRequest { parent: _, user_id, user, password: _, request_id: _ } = message;
+    let password = violations.take(password(first_password, "password", user.as_ref()));
     let new = new_user(user.unwrap_or_default(), "user", Role::Member, &mut violations);
     let id = if user_id.is_empty() { None } else { violations.take(UserId::parse(&user_id, "user_id").map(Some)) };
     violations.finish()?;
-    refuse_password(&password)?;
-    Ok(NewUser { id, replay, ..new })
+    Ok(NewUser { id, password, replay, ..new })
 }
 
-/// A password that would be dropped in silence is refused instead.
-fn refuse_password(password: &str) -> Result<()> {
-    if password.is_empty() { Ok(()) } else { Err(Error::Unbuilt { method: "setting a password" }) }
+/// A user's first password, if one is given. It is taken out of the message beforehand: what a replay is recognised by
+/// is a fast hash, and none of a password may be stored.
+fn password(text: String, field: &str, user: Option<&proto::User>) -> Result<Option<Password>, Violation> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let password = Password::parse(text, field)?;
+    password.refuse_email(user.map_or("", |user| &user.email), field)?;
+    Ok(Some(password))
+}
+
+/// What `SetPassword` asks for.
+pub(in crate::grpc) fn new_password(message: proto::SetPasswordRequest) -> Result<NewPassword> {
+    let mut violations = Violations::default();
+    let proto::SetPasswordRequest { name: _, password, current_password, etag } = message;
+    let password = violations.take(Password::parse(password, "password").map(Some));
+    let current = if current_password.is_empty() {
+        None
+    } else {
+        violations.take(Password::shown(current_password, "current_password").map(Some))
+    };
+    violations.finish()?;
+    let password = password.ok_or_else(|| Error::internal("a password was neither taken nor refused"))?;
+    Ok(NewPassword { password, current, etag })
 }
 
 fn new_user(user: proto::User, field: &str, default_role: Role, violations: &mut Violations) -> NewUser {
@@ -86,6 +114,7 @@ fn new_user(user: proto::User, field: &str, default_role: Role, violations: &mut
         given_name: violations.take(text(given_name, &format!("{field}.given_name"), MAX_NAME, false)),
         family_name: violations.take(text(family_name, &format!("{field}.family_name"), MAX_NAME, false)),
         role: violations.take(role(wanted_role, &format!("{field}.role"))).unwrap_or(default_role),
+        password: None,
         replay: None,
     }
 }

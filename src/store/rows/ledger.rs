@@ -1,6 +1,6 @@
 //! Root's secrets and events.
 
-use super::{credential_id, digest, from_json, json, micros, retirement, tenant_id};
+use super::{digest, from_json, json, micros, retirement, secret_id, secret_id_column, tenant_id};
 use crate::domain::change::Event;
 use crate::domain::clock::Time;
 use crate::domain::key::Secret;
@@ -12,7 +12,7 @@ pub(in crate::store) fn root_secret_row(secret: &Secret, revision: i64) -> root_
     root_secret::ActiveModel {
         digest: Set(secret.digest.as_bytes().to_vec()),
         ordinal: Set(secret.revision),
-        credential_id: Set(secret.id.as_str().to_owned()),
+        credential_id: Set(secret_id_column(secret)),
         hint: Set(secret.hint.clone()),
         create_time: Set(secret.create_time.micros()),
         retire_time: Set(micros(secret.retirement.map(|retirement| retirement.time))),
@@ -24,7 +24,7 @@ pub(in crate::store) fn root_secret_row(secret: &Secret, revision: i64) -> root_
 pub(in crate::store) fn root_secret(row: root_secret::Model) -> Result<Secret, Error> {
     Ok(Secret {
         digest: digest(row.digest)?,
-        id: credential_id(&row.credential_id)?,
+        id: secret_id(&row.credential_id)?,
         hint: row.hint,
         revision: row.ordinal,
         create_time: Time::from_micros(row.create_time),

@@ -1,8 +1,8 @@
 //! Applications, access tokens and sessions.
 
 use super::{
-    READER, broken, check_reader, credential_id, digest, from_json, from_word, json, micros, retirement, tenant_id,
-    time, uid, word,
+    READER, broken, check_reader, credential_id, digest, from_json, from_word, json, micros, retirement, secret_id,
+    secret_id_column, tenant_id, time, uid, word,
 };
 use crate::domain::application::{Application, Verification};
 use crate::domain::clock::Time;
@@ -71,7 +71,7 @@ pub(in crate::store) fn application(
     let secrets = secrets.into_iter().map(|secret| {
         Ok(Secret {
             digest: digest(secret.digest)?,
-            id: credential_id(&secret.credential_id)?,
+            id: secret_id(&secret.credential_id)?,
             hint: secret.hint,
             revision: secret.ordinal,
             create_time: Time::from_micros(secret.create_time),
@@ -108,7 +108,7 @@ pub(in crate::store) fn application_secret_rows(
         tenant_id: Set(application.tenant.as_str().to_owned()),
         application_id: Set(application.id.as_str().to_owned()),
         ordinal: Set(secret.revision),
-        credential_id: Set(secret.id.as_str().to_owned()),
+        credential_id: Set(secret_id_column(secret)),
         hint: Set(secret.hint.clone()),
         create_time: Set(secret.create_time.micros()),
         retire_time: Set(micros(secret.retirement.map(|retirement| retirement.time))),

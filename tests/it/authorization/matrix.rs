@@ -101,7 +101,10 @@ fn row(method: &str) -> Option<Row> {
         "KeyService/LookupKey" => asks(Key, KEY, r#"{"credential": "$credential"}"#, "YYYYYDDYDDDDN"),
         "KeyService/GetKeyUsage" => Unbuilt,
         "KeyService/RevokeCredentials" => Open { request: r#"{"credentials": ["nobody's"]}"# },
-        "KeyService/ImportKeys" => Unbuilt,
+        "KeyService/ImportKeys" => {
+            let request = r#"{"parent": "$owner", "sequence": 1, "entries": [{"key": {}, "credential": "a key of old: $fresh"}]}"#;
+            asks(Key, KEYS, request, "YYYDYDDYDDDDN")
+        }
         "TenantService/CreateTenant" => {
             let request = r#"{"tenantId": "$fresh", "owner": {"email": "ada@example.com"}}"#;
             asks(Tenant, "keyward/tenants/*", request, "YDDDDDDDDDDDD")
@@ -124,7 +127,10 @@ fn row(method: &str) -> Option<Row> {
         "UserService/UpdateUser" => {
             asks(User, USER, r#"{"user": {"name": "$name", "givenName": "Ada"}}"#, "YYYDYDDYDDDDN")
         }
-        "UserService/SetPassword" => Unbuilt,
+        // Whoever sets a password can do all that its user can.
+        "UserService/SetPassword" => {
+            asks(User, USER, r#"{"name": "$name", "password": "correct horse"}"#, "YYYDYDDDDDDDN")
+        }
         "UserService/SuspendUser" => asks(User, USER, NAME, "YYYDYDDYDDDDN"),
         // No grant makes a regular key hold what a master key does.
         "UserService/ActivateUser" => asks(User, USER, NAME, "YYYDYDDDDDDDN"),
@@ -490,7 +496,12 @@ async fn check_says_of_keyward_itself_what_the_rpc_would() {
         let Some(Row::Asks { target, grant, cells, .. }) = row(method) else { continue };
         // What is listed or made has no id to ask about; conferring, which the grants alone do not decide, is not asked
         // here either.
-        let is_conferring = ["UserService/ActivateUser", "UserService/RotateMasterKey", "TenantService/ActivateTenant"];
+        let is_conferring = [
+            "UserService/ActivateUser",
+            "UserService/RotateMasterKey",
+            "UserService/SetPassword",
+            "TenantService/ActivateTenant",
+        ];
         if grant.ends_with('*') || is_conferring.contains(&method.as_str()) {
             continue;
         }
@@ -580,6 +591,7 @@ async fn a_hyphen_is_the_callers_own_tenant_and_root_has_none() {
         ("UserService/GetUser", r#"{"name": "tenants/-/users/$user"}"#),
         ("UserService/UpdateUser", r#"{"user": {"name": "tenants/-/users/$user", "givenName": "Ada"}}"#),
         ("UserService/ActivateUser", r#"{"name": "tenants/-/users/$user"}"#),
+        ("UserService/SetPassword", r#"{"name": "tenants/-/users/$user", "password": "correct horse"}"#),
         ("EventService/ListEvents", r#"{"parent": "tenants/-"}"#),
         ("CheckService/Check", r#"{"tenant": "tenants/-"}"#),
     ] {

@@ -19,6 +19,7 @@ fn every_command_does_its_work_with_every_flag() {
     walk_sessions(t);
     let secret = walk_applications(t);
     walk_tokens(t, &secret);
+    walk_import(t);
     walk_reading(t);
     walk_tenant_life(t);
 
@@ -194,6 +195,14 @@ fn walk_secrets(t: &Terminal) {
     let line = t.line("keys revoke-credentials --reason superseded --file").word(path.display().to_string());
     line.ok().says("handed in  1");
     assert!(!is_good(&leaked));
+}
+
+fn walk_import(t: &Terminal) {
+    let resume = t.dir.path().join("import.progress").display().to_string();
+    let line = t.as_owner("keys import --format csv --batch 1 --parent users/cleo --resume-file").word(&resume);
+    let done = line.word("-").stdin("key_id,credential\nold,an old credential\nolder,an older credential\n").ok();
+    assert_eq!(done.out, "imported 2, refused 0\n");
+    t.line("check").variable("KEYWARD_CREDENTIAL", "an older credential").ok().says("tenants/acme/users/cleo");
 }
 
 fn walk_reading(t: &Terminal) {

@@ -1,0 +1,204 @@
+//! How a password is kept, and what checking one costs: argon2id with OWASP's parameters, in a pool of its own, so that
+//! whoever tries many passwords keeps nobody waiting but others who do. Every check costs one hash, whether or not
+//! there is anything to compare with.
+
+use crate::domain::password::{Password, PasswordHash};
+use crate::error::{Error, Result};
+use argon2::password_hash::phc;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use std::fmt;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+/// KiB of memory, passes and lanes: OWASP's recommendation for argon2id. Rows keep the parameters they were made with.
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// At most this many are hashed at once, and never on more than half of the cores: the rest is for Check.
+const MAX_WORKERS: usize = 4;
+
+/// So many wait for each that is being hashed; more are told to come again.
+const WAITING_PER_WORKER: usize = 32;
+
+/// When to come again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Where passwords are hashed. Cheap to clone.
+#[derive(Clone)]
+pub struct Passwords {
+    /// A permit for everybody inside, at work or waiting.
+    places: Arc<Semaphore>,
+    /// A permit for everybody at work.
+    workers: Arc<Semaphore>,
+    worker_count: usize,
+    /// Compared with where there is nothing to compare with.
+    dummy: PasswordHash,
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passwords").field("workers", &self.worker_count).finish_non_exhaustive()
+    }
+}
+
+impl Passwords {
+    /// A pool for this machine.
+    pub fn start() -> Result<Self> {
+        let cores = available_parallelism().map_or(1, usize::from);
+        Self::with_workers((cores / 2).clamp(1, MAX_WORKERS))
+    }
+
+    fn with_workers(worker_count: usize) -> Result<Self> {
+        let places = worker_count.saturating_mul(WAITING_PER_WORKER.saturating_add(1));
+        Ok(Self {
+            places: Arc::new(Semaphore::new(places)),
+            workers: Arc::new(Semaphore::new(worker_count)),
+            worker_count,
+            // Nobody's: what it is a hash of is made here and forgotten at once.
+            dummy: hashed(uuid::Uuid::new_v4().as_bytes())?,
+        })
+    }
+
+    /// How many are hashed at once.
+    pub fn worker_count(&self) -> usize {
+        self.worker_count
+    }
+
+    /// Hashes a password to be kept.
+    pub async fn hash(&self, password: Password) -> Result<PasswordHash> {
+        self.work(move || hashed(password.expose())).await
+    }
+
+    /// Whether it is the password of `kept`. With `None` it is not, and that takes as long to say.
+    pub async fn verify(&self, password: Password, kept: Option<PasswordHash>) -> Result<bool> {
+        let is_there = kept.is_some();
+        let kept = kept.unwrap_or_else(|| self.dummy.clone());
+        let is_same = self.work(move || compared(password.expose(), &kept)).await?;
+        Ok(is_there && is_same)
+    }
+
+    /// Waits for its turn. Whoever goes away while waiting costs nothing; a hash that has begun is finished.
+    async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Error::Exhausted {
+            limit: "passwords being checked at the same time".to_owned(),
+            retry_after: Some(RETRY_AFTER),
+        })?;
+        let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(Error::internal)?;
+        let finished = spawn_blocking(move || {
+            let result = job();
+            drop((worker, place));
+            result
+        });
+        finished.await.map_err(Error::internal)?
+    }
+}
+
+fn argon2() -> Result<Argon2<'static>> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn hashed(password: &[u8]) -> Result<PasswordHash> {
+    let hash: phc::PasswordHash =
+        argon2()?.hash_password(password).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(PasswordHash::of_row(hash.to_string()))
+}
+
+fn compared(password: &[u8], kept: &PasswordHash) -> Result<bool> {
+    let broken = || Error::internal("a password's row makes no sense");
+    let kept = phc::PasswordHash::new(kept.as_str()).map_err(|_| broken())?;
+    match argon2()?.verify_password(password, &kept) {
+        Ok(()) => Ok(true),
+        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(_) => Err(broken()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::shown(text.to_owned(), "f").unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_an_argon2id_hash_that_only_the_password_matches() {
+        let passwords = Passwords::with_workers(1).unwrap();
+        let kept = passwords.hash(password("correct horse")).await.unwrap();
+        assert!(kept.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", kept.as_str());
+        assert_eq!(format!("{kept:?} {passwords:?}"), "PasswordHash(********) Passwords { workers: 1, .. }");
+        assert!(passwords.verify(password("correct horse"), Some(kept.clone())).await.unwrap());
+        assert!(!passwords.verify(password("correct  horse"), Some(kept.clone())).await.unwrap());
+        assert!(!passwords.verify(password("correct horse"), None).await.unwrap());
+        assert_ne!(passwords.hash(password("correct horse")).await.unwrap(), kept, "each has a salt of its own");
+        let broken =
+            passwords.verify(password("correct horse"), Some(PasswordHash::of_row("nonsense".to_owned()))).await;
+        assert!(matches!(broken, Err(Error::Internal(_))));
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_other_parameters_still_counts() {
+        let params = Params::new(64, 1, 1, None).unwrap();
+        let old = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password(b"correct horse").unwrap();
+        let passwords = Passwords::with_workers(1).unwrap();
+        assert!(
+            passwords.verify(password("correct horse"), Some(PasswordHash::of_row(old.to_string()))).await.unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_refused_and_then_over() {
+        let passwords = Passwords::with_workers(1).unwrap();
+        let flood: Vec<_> = (0..100)
+            .map(|_| {
+                let passwords = passwords.clone();
+                tokio::spawn(async move { passwords.work(|| Ok(std::thread::sleep(Duration::from_millis(2)))).await })
+            })
+            .collect();
+        let mut refused = 0;
+        for one in flood {
+            match one.await.unwrap() {
+                Ok(()) => {}
+                Err(Error::Exhausted { retry_after: Some(_), .. }) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(refused, 100 - 1 - WAITING_PER_WORKER);
+        assert!(passwords.work(|| Ok(())).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_waiting_leaves_the_queue() {
+        let passwords = Passwords::with_workers(1).unwrap();
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::spawn({
+            let passwords = passwords.clone();
+            async move { passwords.work(move || Ok(told.recv().is_ok())).await }
+        });
+        tokio::task::yield_now().await;
+        let waiting: Vec<_> = (0..WAITING_PER_WORKER)
+            .map(|_| {
+                tokio::spawn({
+                    let passwords = passwords.clone();
+                    async move { passwords.work(|| Ok(())).await }
+                })
+            })
+            .collect();
+        while passwords.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        for one in waiting {
+            one.abort();
+            assert!(one.await.is_err());
+        }
+        assert_eq!(passwords.places.available_permits(), WAITING_PER_WORKER);
+        tell.send(()).unwrap();
+        assert!(busy.await.unwrap().unwrap());
+    }
+}

@@ -1,0 +1,3 @@
+//! Keys from elsewhere: taken over by the stream, and by the command line.
+
+mod stream;
