@@ -47,6 +47,8 @@ pub struct Desk {
     pub clock: Clock,
     /// What signs JWTs.
     pub keyring: Keyring,
+    /// How many tokens may be made of what.
+    pub mints: tokens::Mints,
     /// Where passwords are hashed.
     pub passwords: passwords::Passwords,
     /// How often somebody may try to sign in.
@@ -258,9 +260,13 @@ impl Edit<'_> {
         tenant: Option<&TenantId>,
         subject: String,
         changes: Vec<Change>,
-        detail: serde_json::Value,
+        mut detail: serde_json::Value,
         replay: Option<Replay>,
     ) -> Result<i64> {
+        // Of a JWT there is no other record of what it was made from.
+        if let (Some(parent), Some(detail)) = (self.actor.parent_name(), detail.as_object_mut()) {
+            detail.insert("actor_parent".to_owned(), parent.into());
+        }
         let entry = Entry {
             kind,
             tenant: tenant.cloned(),

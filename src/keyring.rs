@@ -68,7 +68,11 @@ impl Keyring {
         header.kid = Some(key.kid.clone());
         let text = encode(&header, claims, &private).map_err(Error::internal)?;
         if text.len() > MAX_JWT_BYTES {
-            return Err(Error::invalid("permissions", "must be fewer, since the JWT would be longer than 8 KiB"));
+            return Err(Error::invalid(
+                "permissions",
+                "must name less than the subject holds, since the JWT would be longer than 8 KiB; or ask for \
+                 TOKEN_FORMAT_OPAQUE",
+            ));
         }
         Ok(text)
     }

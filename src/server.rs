@@ -12,6 +12,7 @@ use crate::config::{Address, CheckAuth, Config, DatabaseUrl, ServeArgs};
 use crate::desk::Desk;
 use crate::desk::passwords::Passwords;
 use crate::desk::sign_ins::SignIns;
+use crate::desk::tokens::Mints;
 use crate::domain::credential::Credential;
 use crate::error::{Error, Result};
 use crate::grpc::health::Health;
@@ -145,6 +146,7 @@ impl Server {
             ledger,
             clock: clock.clone(),
             keyring,
+            mints: Mints::default(),
             passwords,
             sign_ins,
         };

@@ -201,6 +201,11 @@ impl Index {
         self.credential_shard(digest)?.read().get(digest).cloned()
     }
 
+    /// Whether a credential of that digest was ever ours, in force or not.
+    pub fn is_known(&self, digest: &Digest) -> bool {
+        self.credential(digest).is_some()
+    }
+
     /// What is known of the thing at `place`.
     pub(super) fn thing(&self, place: &Place) -> Option<Entry> {
         self.thing_shard(place)?.read().get(place).cloned()

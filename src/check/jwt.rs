@@ -7,15 +7,29 @@ use super::index::{Place, TokenEntry};
 use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
 use crate::domain::facts::TokenFacts;
-use crate::domain::jwt::{Claims, looks_like_jwt, permissions_of};
+use crate::domain::jwt::{Claims, kid_of, looks_like_jwt, permissions_of};
 use crate::domain::name::{ApplicationId, Collection, KeyId, Path, TenantId, TokenId};
 use crate::domain::token::{Parent, Proof, Wanted, compile};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use serde::Deserialize;
 use std::fmt;
 use std::sync::Arc;
 
-/// How many verified tokens are kept; of more, those that are shown least are verified again.
-const MAX_KEPT: usize = 32 * 1024;
+/// How much is kept of verified tokens, in bytes, about; of more, those that are shown least are verified again.
+const MAX_KEPT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How many tokens that is, about.
+const ESTIMATED_KEPT: usize = 32 * 1024;
+
+/// What one takes beside what its text says, and how much more that is once it is compiled, in bytes.
+const WEIGHT: u64 = 1024;
+const WEIGHT_PER_BYTE: u64 = 16;
+
+/// Texts of the right shape that nobody here has signed, so that the same one is not verified again.
+const MAX_REFUSED: usize = 16 * 1024;
 
 /// A JWT that one of our keys has signed.
 #[derive(Debug)]
@@ -24,6 +38,7 @@ pub struct VerifiedJwt {
     pub(super) place: Place,
     pub(super) entry: Arc<TokenEntry>,
     issue_time: Time,
+    weight: u64,
 }
 
 impl VerifiedJwt {
@@ -58,7 +73,9 @@ impl VerifiedJwt {
             is_revoked: false,
         };
         let entry = Arc::new(TokenEntry { facts, parent: parent_place, digest: None });
-        Some(Self { kid: kid.to_owned(), place, entry, issue_time: claims.issue_time() })
+        let said = claims.scope.len().saturating_add(claims.aud.iter().map(String::len).sum());
+        let weight = WEIGHT.saturating_add(WEIGHT_PER_BYTE.saturating_mul(said as u64));
+        Some(Self { kid: kid.to_owned(), place, entry, issue_time: claims.issue_time(), weight })
     }
 
     /// The tenant that its parent belongs to.
@@ -82,18 +99,31 @@ impl VerifiedJwt {
     }
 }
 
-/// The tokens that were verified.
-pub(super) struct Verified(Cache<Digest, Arc<VerifiedJwt>>);
+/// Tokens weigh what they take.
+#[derive(Clone)]
+struct Scale;
+
+impl Weighter<Digest, Arc<VerifiedJwt>> for Scale {
+    fn weight(&self, _: &Digest, jwt: &Arc<VerifiedJwt>) -> u64 {
+        jwt.weight
+    }
+}
+
+/// The tokens that were verified, and those that were not to be.
+pub(super) struct Verified {
+    good: Cache<Digest, Arc<VerifiedJwt>, Scale>,
+    refused: Cache<Digest, ()>,
+}
 
 impl Default for Verified {
     fn default() -> Self {
-        Self(Cache::new(MAX_KEPT))
+        Self { good: Cache::with_weighter(ESTIMATED_KEPT, MAX_KEPT_BYTES, Scale), refused: Cache::new(MAX_REFUSED) }
     }
 }
 
 impl fmt::Debug for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verified").field("count", &self.0.len()).finish()
+        f.debug_struct("Verified").field("count", &self.good.len()).finish()
     }
 }
 
@@ -105,12 +135,36 @@ impl Index {
             return None;
         }
         let digest = Digest::of(text.as_bytes());
-        if let Some(known) = self.verified().0.get(&digest) {
+        let verified = self.verified();
+        if let Some(known) = verified.good.get(&digest) {
             return Some(known).filter(|known| self.signing_key(&known.kid, now).is_some());
         }
-        let (claims, key) = self.read_jwt(text, now)?;
-        let verified = Arc::new(VerifiedJwt::of(&key.kid, &claims)?);
-        self.verified().0.insert(digest, Arc::clone(&verified));
-        Some(verified)
+        if verified.refused.get(&digest).is_some() {
+            return None;
+        }
+        // What costs least is looked at first: the key that is said to have signed it, and whom it says it stands for.
+        self.signing_key(&kid_of(text)?, now)?;
+        let parent = unverified_subject(text)?;
+        self.thing(&parent)?;
+        let read = self.read_jwt(text, now).and_then(|(claims, key)| VerifiedJwt::of(&key.kid, &claims));
+        let Some(jwt) = read.map(Arc::new) else {
+            // Nothing that happens later makes a signature good: neither issuer nor public keys change under their names.
+            verified.refused.insert(digest, ());
+            return None;
+        };
+        verified.good.insert(digest, Arc::clone(&jwt));
+        Some(jwt)
     }
+}
+
+/// Whom a JWT says that it stands for, its signature not yet looked at.
+fn unverified_subject(text: &str) -> Option<Place> {
+    #[derive(Deserialize)]
+    struct Said {
+        sub: String,
+    }
+    let said = URL_SAFE_NO_PAD.decode(text.split('.').nth(1)?).ok()?;
+    let Said { sub } = serde_json::from_slice(&said).ok()?;
+    let Path { tenant, child: Some((collection, id)) } = Path::find(&sub)? else { return None };
+    Some(Place::new(&TenantId::find(tenant)?, collection, id))
 }

@@ -129,7 +129,8 @@ fn chosen(args: &ServeArgs, file: &ServeArgs, beside: &Path) -> Refusable<MailCo
         let rule = "must be an address such as keyward@example.com or Keyward <keyward@example.com>";
         return Err(refused("--mail-from", rule));
     }
-    let chosen = if args.mail_dir.is_some() || args.smtp_url.is_some() { args } else { file };
+    let is_flagged = args.mail_dir.is_some() || args.smtp_url.is_some();
+    let chosen = if is_flagged { args } else { file };
     let password_file = args.smtp_password_file.as_deref().or(file.smtp_password_file.as_deref());
     let ca_file = args.smtp_ca_file.as_deref().or(file.smtp_ca_file.as_deref());
     let route = match (&chosen.mail_dir, &chosen.smtp_url) {
@@ -142,10 +143,10 @@ fn chosen(args: &ServeArgs, file: &ServeArgs, beside: &Path) -> Refusable<MailCo
         (None, Some(url)) => MailRoute::Smtp(Box::new(server(url, password_file, ca_file)?)),
         (folder, None) => {
             // The file's may be there for its own --smtp-url, which a flag has put aside.
-            for (flag, given) in
-                [("--smtp-password-file", &chosen.smtp_password_file), ("--smtp-ca-file", &chosen.smtp_ca_file)]
-            {
-                if given.is_some() {
+            let password = ("--smtp-password-file", &args.smtp_password_file, &file.smtp_password_file);
+            let ca = ("--smtp-ca-file", &args.smtp_ca_file, &file.smtp_ca_file);
+            for (flag, in_args, in_file) in [password, ca] {
+                if in_args.is_some() || (!is_flagged && in_file.is_some()) {
                     return Err(refused(flag, "must not be given without --smtp-url"));
                 }
             }

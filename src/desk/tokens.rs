@@ -1,24 +1,26 @@
 //! Commands on access tokens, and what tokens and sessions share.
 
+mod mints;
 mod worth;
 
+pub use mints::Mints;
 pub use worth::{Inspection, introspect, revoke};
 
 use super::{Call, Desk, detached, new_uid};
-use crate::check::{Answer, VerifiedJwt};
+use crate::check::{Principal, VerifiedJwt};
 use crate::domain::actor::Actor;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, CredentialId, Digest, Shape, parse};
-use crate::domain::decision::{Held, Query, Reason, Reasons};
-use crate::domain::facts::Holder;
+use crate::domain::decision::{Decision, Found, Held, Query, Reason, Reasons, evaluate};
+use crate::domain::facts::{Chain, Holder};
 use crate::domain::jwt::{Claims, scope_of};
 use crate::domain::key::KeyType;
 use crate::domain::name::{TenantId, TokenId};
 use crate::domain::permission::{Grants, Pattern};
-use crate::domain::token::{AccessToken, DEFAULT_TOKEN_LIFE, Parent, Proof, Session, TokenFormat, Wanted, compile};
+use crate::domain::token::{AccessToken, DEFAULT_TOKEN_LIFE, Parent, Session, TokenFormat, Wanted, compile};
 use crate::error::{Error, Result};
-use crate::store::{Draft, Entry};
+use crate::store::{Draft, Entry, RowDirectory};
 use serde_json::json;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -77,6 +79,7 @@ struct Subject {
 /// everyone's, and what it does not hold it cannot hand on.
 pub async fn create(desk: Desk, call: Call, new: NewToken) -> Result<Minted> {
     let subject = prove(&desk, &call, &new.exchange)?;
+    desk.mints.pass(&subject.parent.name(&subject.tenant))?;
     let narrow = new.permissions.as_deref().map(compile);
     refuse_wider(&subject.actor, narrow.as_ref(), &desk.index.directory())?;
     match new.format {
@@ -117,18 +120,45 @@ fn query<'a>(exchange: &'a Exchange, call: &'a Call) -> Query<'a> {
 /// Who shows a secret, if it is good for a token.
 fn prove(desk: &Desk, call: &Call, exchange: &Exchange) -> Result<Subject> {
     let answer = desk.index.check(&exchange.credential, &query(exchange, call), desk.clock.now())?;
-    let refused = |reasons: Reasons| match &exchange.application {
-        Some(_) => Error::Unauthenticated { reason: REFUSED_APPLICATION.to_owned() },
-        None => Error::Unauthenticated { reason: names(reasons) },
+    let held = answer.principal.as_ref().and_then(Principal::held);
+    let parent = exchange.judge(held.as_ref(), &answer.decision)?;
+    let (Some(principal), Some(held)) = (&answer.principal, held) else {
+        return Err(Error::internal("a proof of nobody"));
     };
-    let reasons = answer.decision.reasons();
-    let Answer { principal: Some(principal), revision, decision } = answer else { return Err(refused(reasons)) };
-    let Some(held) = principal.held() else { return Err(refused(Reasons::only(Reason::NotFound))) };
-    let parent = parent_of(&held).ok_or_else(|| refused(Reasons::only(Reason::NotFound)))?;
-    if exchange.application.as_ref().is_some_and(|name| *name != held.facts.name()) {
-        return Err(refused(Reasons::only(Reason::NotFound)));
-    }
-    if !decision.is_allowed() {
+    Ok(Subject {
+        actor: Actor::of(held.to_chain()),
+        tenant: held.facts.tenant.clone(),
+        parent,
+        secret_version: principal.secret_version(&Digest::of(exchange.credential.as_bytes())),
+        expire_time: held.expire_time(),
+        revision: answer.revision,
+    })
+}
+
+impl Exchange {
+    /// What a token is made from, if what was shown is of the kind that was named and good; otherwise why not.
+    fn judge(&self, held: Option<&Held<'_>>, decision: &Decision) -> Result<Parent> {
+        let refused = |reasons: Reasons| match &self.application {
+            Some(_) => Error::Unauthenticated { reason: REFUSED_APPLICATION.to_owned() },
+            None => Error::Unauthenticated { reason: names(reasons) },
+        };
+        let unknown = || refused(Reasons::only(Reason::NotFound));
+        let reasons = decision.reasons();
+        let Some(held) = held else {
+            return Err(if reasons.is_empty() { unknown() } else { refused(reasons) });
+        };
+        let parent = parent_of(held).ok_or_else(unknown)?;
+        let is_as_named = match (&self.application, &parent) {
+            (Some(name), Parent::Application(_)) => *name == held.facts.name(),
+            (None, Parent::Key(_)) => true,
+            (Some(_), Parent::Key(_)) | (None, Parent::Application(_)) => false,
+        };
+        if !is_as_named {
+            return Err(unknown());
+        }
+        if decision.is_allowed() {
+            return Ok(parent);
+        }
         let is_held_back = reasons.iter().all(|reason| {
             matches!(
                 reason,
@@ -139,20 +169,12 @@ fn prove(desk: &Desk, call: &Call, exchange: &Exchange) -> Result<Subject> {
                     | Reason::ApplicationRevoked
             )
         });
-        return Err(if is_held_back {
+        Err(if is_held_back {
             Error::precondition(held.facts.name(), format!("makes no tokens now: {}", names(reasons)))
         } else {
             refused(reasons)
-        });
+        })
     }
-    Ok(Subject {
-        actor: Actor::of(held.to_chain()),
-        tenant: held.facts.tenant.clone(),
-        parent,
-        secret_version: principal.secret_version(&Digest::of(exchange.credential.as_bytes())),
-        expire_time: held.expire_time(),
-        revision,
-    })
 }
 
 fn names(reasons: Reasons) -> String {
@@ -178,13 +200,19 @@ async fn create_opaque(
 ) -> Result<Minted> {
     let NewToken { exchange, permissions, audience, ttl, format } = new;
     let draft = desk.store.begin().await?;
-    let proof = Proof::Credential(Digest::of(exchange.credential.as_bytes()));
-    let actor = draft.readmit(&proof, &query(&exchange, &call)).await?;
+    // Read and judged once more: the secret is the proof.
+    let chain = draft.chain(&Digest::of(exchange.credential.as_bytes())).await?;
+    let held = chain.as_ref().map(Chain::held);
+    let now = draft.now();
+    let decision = held.map_or_else(Decision::default, |held| {
+        evaluate(Found::Held(held), &query(&exchange, &call), now, &RowDirectory::default())
+    });
+    exchange.judge(held.as_ref(), &decision)?;
+    let expire_time = expire_time(now, ttl, held.and_then(|held| held.expire_time()))?;
+    let actor = chain.map(Actor::of).ok_or_else(|| Error::internal("a proof of nobody"))?;
     let narrow = narrow.unwrap_or_default();
     let directory = draft.directory(&subject.tenant, &narrow).await?;
     refuse_wider(&actor, Some(&narrow), &directory)?;
-    let now = draft.now();
-    let expire_time = expire_time(now, ttl, actor.chain().and_then(|chain| chain.held().expire_time()))?;
     let lost = || Error::internal("the tenant of a credential is not there");
     let tenant = draft.tenant(&subject.tenant).await?.ok_or_else(lost)?;
     let (text, secret) = draft.mint(&tenant.credential_prefix);
@@ -319,7 +347,7 @@ fn credential_id(text: &str) -> String {
 fn describe(token: &AccessToken) -> serde_json::Value {
     json!({
         "parent": token.parent.name(&token.tenant),
-        "permissions": token.permissions,
+        "permission_count": token.permissions.as_ref().map(Vec::len),
         "audience": token.audience,
         "format": token.format,
         "expire_micros": token.expire_time,

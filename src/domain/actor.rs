@@ -136,6 +136,12 @@ impl Actor {
         }
     }
 
+    /// The name of what its access token was made from, if it shows one.
+    pub fn parent_name(&self) -> Option<String> {
+        let chain = self.chain.as_deref()?;
+        chain.token.as_ref().map(|_| chain.facts.name())
+    }
+
     /// The expiry that what it makes gets when none is asked for: a regular key's or an access token's own.
     pub fn default_expire_time(&self) -> Option<Time> {
         let chain = self.chain.as_deref()?;

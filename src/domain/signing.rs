@@ -5,7 +5,7 @@
 //! the next one begins to sign it retires, and it stays published until the last token it can have signed has expired.
 
 use super::clock::Time;
-use super::token::MAX_TOKEN_LIFE;
+use super::token::{MAX_TOKEN_LIFE, TOKEN_RETENTION};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -119,6 +119,13 @@ impl SigningKey {
     /// Whether it is published, and what it has signed accepted.
     pub fn is_published(&self, now: Time) -> bool {
         !self.is_compromised && !self.is_forgotten(now)
+    }
+
+    /// Whether what it has signed is looked at: for a day longer than it is published, in which its last tokens are told to be
+    /// expired.
+    pub fn is_accepted(&self, now: Time) -> bool {
+        let is_over = |time: Time| time.after(MAX_TOKEN_LIFE).after(TOKEN_RETENTION).after(FORGET_MARGIN) <= now;
+        !self.is_compromised && !self.retire_time.is_some_and(is_over)
     }
 
     /// Has it retire at `time`, unless it does so earlier.

@@ -31,7 +31,7 @@ impl Signing {
 impl Index {
     /// The signing key of that id, if what it has signed is accepted.
     pub fn signing_key(&self, kid: &str, now: Time) -> Option<Arc<SigningKey>> {
-        self.signing.keys.read().get(kid).filter(|key| key.is_published(now)).cloned()
+        self.signing.keys.read().get(kid).filter(|key| key.is_accepted(now)).cloned()
     }
 
     /// Every signing key there is or was.

@@ -14,8 +14,9 @@ use crate::error::{Error, Result};
 use crate::proto::v1 as proto;
 use zeroize::Zeroizing;
 
-/// So many permissions one request may ask for.
-const MAX_PERMISSIONS: usize = 1000;
+/// So many permissions one token may be narrowed to, and so many bytes of them in all: they are kept with every token.
+const MAX_PERMISSIONS: usize = 100;
+const MAX_PERMISSION_BYTES: usize = 8 * 1024;
 const MAX_AUDIENCES: usize = 32;
 const MAX_AUDIENCE: usize = 256;
 
@@ -83,8 +84,10 @@ pub(crate) fn new_token(message: proto::CreateTokenRequest) -> Result<NewToken> 
 }
 
 fn wanted(permissions: Vec<proto::Permission>, violations: &mut Violations) -> Option<Vec<Wanted>> {
-    if permissions.len() > MAX_PERMISSIONS {
-        violations.add("permissions", format!("must be at most {MAX_PERMISSIONS}"));
+    let bytes: usize = permissions.iter().map(|one| one.resource.len().saturating_add(one.action.len())).sum();
+    if permissions.len() > MAX_PERMISSIONS || bytes > MAX_PERMISSION_BYTES {
+        let rule = format!("must be at most {MAX_PERMISSIONS}, of at most {MAX_PERMISSION_BYTES} bytes in all");
+        violations.add("permissions", rule);
         return None;
     }
     for (place, permission) in permissions.iter().enumerate() {
