@@ -158,7 +158,11 @@ mod tests {
         let flood: Vec<_> = (0..100)
             .map(|_| {
                 let passwords = passwords.clone();
-                tokio::spawn(async move { passwords.work(|| Ok(std::thread::sleep(Duration::from_millis(2)))).await })
+                let slow = || {
+                    std::thread::sleep(Duration::from_millis(2));
+                    Ok(())
+                };
+                tokio::spawn(async move { passwords.work(slow).await })
             })
             .collect();
         let mut refused = 0;

@@ -2,7 +2,7 @@
 //! tried too often, in random order, each from an address of its own. Run by `cargo bench --bench signin`. It reports
 //! medians and, for each pair, the rank sum's z: beyond about 3 the two can be told apart by so many tries.
 
-#![expect(clippy::expect_used, clippy::disallowed_types, reason = "a bench may panic, and speaks gRPC")]
+#![expect(clippy::expect_used, reason = "a bench may panic, and speaks gRPC")]
 
 use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};

@@ -22,6 +22,7 @@ mod authorization;
 mod canary;
 mod check;
 mod cli;
+mod descent;
 mod durability;
 mod errors;
 mod events;

@@ -1,5 +1,7 @@
 //! `keyward keys import`: keys from a file, in batches of which a few are on their way at a time.
 
+#![expect(clippy::disallowed_types, reason = "this is a client that speaks gRPC itself")]
+
 mod entry;
 mod lines;
 mod progress;

@@ -1,5 +1,7 @@
 //! Whatever is not exactly what our key has signed is refused.
 
+#![expect(clippy::string_slice, reason = "texts of our own making, in ASCII")]
+
 use super::*;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use jsonwebtoken::{EncodingKey, Header as AnyHeader};

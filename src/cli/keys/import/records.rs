@@ -153,10 +153,13 @@ fn too_long() -> String {
     format!("is longer than {MAX_RECORD_BYTES} bytes")
 }
 
+/// A row, or what is wrong with it, with the lines where it begins and ends.
+type Row = (i64, i64, Result<csv::StringRecord, String>);
+
 /// The next row of CSV with the lines where it begins and ends.
 ///
 /// A quote that is never closed would swallow the rest of the file: then its line is bad, and the next is looked at anew.
-fn row<R: Read>(lines: &mut Lines<R>) -> io::Result<Option<(i64, i64, Result<csv::StringRecord, String>)>> {
+fn row<R: Read>(lines: &mut Lines<R>) -> io::Result<Option<Row>> {
     loop {
         let Some((first, text)) = lines.next()? else { return Ok(None) };
         let Some(mut text) = text else { return Ok(Some((first, first, Err(too_long())))) };

@@ -1,3 +1,5 @@
+#![expect(clippy::string_slice, reason = "texts of our own making, in ASCII")]
+
 use super::*;
 use crate::proto::v1::{Grant, ResourcesGrant, grant};
 
