@@ -9,7 +9,6 @@ pub mod smtp;
 use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};
 use keyward::proto::v1::application_service_client::ApplicationServiceClient;
-use keyward::proto::v1::application_service_client::ApplicationServiceClient;
 use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::event_service_client::EventServiceClient;
 use keyward::proto::v1::key_service_client::KeyServiceClient;
@@ -90,10 +89,6 @@ impl Client {
 
     pub fn tokens(&self) -> TokenServiceClient<Wire> {
         TokenServiceClient::new(self.wire())
-    }
-
-    pub fn applications(&self) -> ApplicationServiceClient<Wire> {
-        ApplicationServiceClient::new(self.wire())
     }
 
     pub fn applications(&self) -> ApplicationServiceClient<Wire> {

@@ -107,11 +107,9 @@ async fn another_contact_has_to_verify_it_anew() {
 #[tokio::test]
 async fn a_contact_is_needed_and_must_be_an_address() {
     let server = TestServer::start().await;
-    let made = server
-        .root()
-        .tenants()
-        .create_tenant(CreateTenantRequest { tenant_id: "acme".to_owned(), ..Default::default() });
-    let owner = server.bearer(&made.await.unwrap().into_inner().master_credential);
+    let request = CreateTenantRequest { tenant_id: "acme".to_owned(), ..Default::default() };
+    let made = server.root().tenants().create_tenant(request).await.unwrap().into_inner();
+    let owner = server.bearer(&made.master_credential);
     let no_email = refused(tried(&owner, "billing", reader()).await, Code::InvalidArgument);
     assert_eq!(no_email.fields, ["application.contact_email"]);
     for bad in ["bo", "bo@", "a@b\nBcc: c@d"] {
