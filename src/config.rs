@@ -3,18 +3,21 @@
 //! Errors name the flag and never repeat a value that may be a secret.
 
 mod address;
+mod database;
 mod mail;
 mod value;
 
 use crate::error::{Error, Result, Violation};
 pub use address::Address;
+pub use database::DatabaseUrl;
+use database::SCHEMES;
 pub use mail::{MailConfig, MailRoute, SmtpAccount, SmtpServer, SmtpTls, SmtpUrl};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
-pub use value::{CheckAuth, DatabaseUrl, LogFormat};
-use value::{SCHEMES, Span, is_issuer, parse_check_auth};
+pub use value::{CheckAuth, LogFormat};
+use value::{Span, is_issuer, parse_check_auth};
 
 /// Where the rows are if nothing is said.
 const DEFAULT_DATABASE_URL: &str = "sqlite:./keyward.db";

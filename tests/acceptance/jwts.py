@@ -132,7 +132,7 @@ class Jwts(Stranger):
         self.assertEqual(self.jwks(), before)
         self.assertEqual(self.owner.check(text), (True, []))
         self.assertEqual(jwt.get_unverified_header(self.token()["token"])["kid"], kid)
-        self.assertEqual(OKPAlgorithm.from_jwk(before["keys"][0]).public_bytes_raw().__len__(), 32)
+        self.assertEqual(len(OKPAlgorithm.from_jwk(before["keys"][0]).public_bytes_raw()), 32)
 
 
 if __name__ == "__main__":

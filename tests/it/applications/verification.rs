@@ -107,8 +107,9 @@ async fn another_contact_has_to_verify_it_anew() {
 #[tokio::test]
 async fn a_contact_is_needed_and_must_be_an_address() {
     let server = TestServer::start().await;
+    let mut tenants = server.root().tenants();
     let request = CreateTenantRequest { tenant_id: "acme".to_owned(), ..Default::default() };
-    let made = server.root().tenants().create_tenant(request).await.unwrap().into_inner();
+    let made = tenants.create_tenant(request).await.unwrap().into_inner();
     let owner = server.bearer(&made.master_credential);
     let no_email = refused(tried(&owner, "billing", reader()).await, Code::InvalidArgument);
     assert_eq!(no_email.fields, ["application.contact_email"]);
