@@ -62,8 +62,9 @@
 //! **CreateSession.** [`desk::sign_ins`] says whether one may try, the rows say whom the email names, and whatever they say
 //! one argon2 is run in [`desk::passwords`]. Under the head lock the hash must still be the one that was compared.
 //!
-//! **CreateApplication** queues the mail in its own transaction ([`store::Draft::queue_mail`]); [`mail`] sends it afterwards
-//! and forgets it once it was accepted: none for what was not committed, none lost.
+//! **CreateApplication** counts the mail, for nobody is to mail strangers without end through us, and queues it, both in its
+//! own transaction ([`store::Draft::queue_mail`]); [`mail`] sends it afterwards and forgets it once it was accepted: none
+//! for what was not committed, none lost.
 //!
 //! # What always holds
 //!

@@ -13,6 +13,7 @@ use crate::domain::credential::{Credential, CredentialId};
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::grant::Grant;
 use crate::domain::key::MAX_SECRETS;
+use crate::domain::mail::parse_address;
 use crate::domain::name::{ApplicationId, Collection, Path, TenantId, UserId, user_name};
 use crate::domain::policy::{Demand, whose_user};
 use crate::domain::tenant::Standing;
@@ -135,13 +136,12 @@ async fn owner_of_new(edit: &Edit<'_>, new: &NewApplication) -> Result<User> {
 
 /// Where tokens are mailed: as given, else to the owner.
 fn contact(given: String, owner: &User) -> Result<String> {
-    match (given.is_empty(), owner.email.is_empty()) {
-        (false, _) => Ok(given),
-        (true, false) => Ok(owner.email.clone()),
-        (true, true) => Err(Error::invalid(
-            "application.contact_email",
-            "must be given, since the owner has no email to which the verification token could be mailed",
-        )),
+    const FIELD: &str = "application.contact_email";
+    const RULE: &str = "must be given, since the owner has no email to which the verification token could be mailed";
+    if given.is_empty() {
+        parse_address(&owner.email, FIELD).map_err(|_| Error::invalid(FIELD, RULE))
+    } else {
+        Ok(given)
     }
 }
 

@@ -3,9 +3,10 @@
 //! What cannot be taken is told by its line, and the rest goes on. A credential that the owner's key has already counts as
 //! taken, so that everything may be sent twice.
 
-use super::keys::{KeyParent, NewKey, owner_of_new};
+use super::keys::{KeyParent, NewKey, beyond_application, owner_of_new};
 use super::{Call, Desk, Edit};
 use crate::check::Caller;
+use crate::domain::application::Application;
 use crate::domain::change::Change;
 use crate::domain::credential::{CredentialId, Digest};
 use crate::domain::key::{Key, KeyType, Secret};
@@ -64,6 +65,13 @@ pub struct Imported {
     pub revision: i64,
 }
 
+/// Who will own the keys of a batch, read once for all of them.
+struct Whose {
+    owner: Owner,
+    role: Option<Role>,
+    application: Option<Application>,
+}
+
 /// What is taken already, by rows and by earlier entries of the batch.
 struct Taken {
     holders: HashMap<Digest, Option<Key>>,
@@ -84,12 +92,17 @@ pub async fn import(desk: Desk, caller: Caller, call: Call, batch: Batch) -> Res
     let whose = user.as_ref().map(whose_user);
     edit.demand(&Demand { collection: Collection::Keys, id: "*", action: "import", whose })?;
     let role = edit.draft.owner_state(&parent.tenant, Some(&owner)).await?.map(|state| state.role);
+    let application = match &owner {
+        Owner::Application(id) => edit.draft.application(&parent.tenant, id).await?,
+        Owner::User(_) => None,
+    };
+    let whose = Whose { owner: owner.clone(), role, application };
     let mut taken = Taken::read(&edit, &parent, &owner, &entries).await?;
     let mut keys: Vec<Key> = Vec::new();
     let mut already_count = 0_usize;
     for entry in entries {
         let line = entry.line;
-        match taken.judge(&edit, entry, &owner, role).await {
+        match taken.judge(&edit, entry, &whose).await {
             Ok(Some(key)) => {
                 taken.add(&key);
                 keys.push(key);
@@ -139,7 +152,8 @@ impl Taken {
     }
 
     /// The key that an entry becomes; `None` if it is there already, and an error if it cannot be taken.
-    async fn judge(&self, edit: &Edit<'_>, entry: Entry, owner: &Owner, role: Option<Role>) -> Result<Option<Key>> {
+    async fn judge(&self, edit: &Edit<'_>, entry: Entry, whose: &Whose) -> Result<Option<Key>> {
+        let Whose { owner, role, application } = whose;
         let Entry { line: _, key: new, field, digest, id, hint } = entry;
         if let Some(holder) = self.holders.get(&digest) {
             let is_same = |key: &Key| {
@@ -162,11 +176,14 @@ impl Taken {
         {
             return Err(Error::precondition("key.not_before_time", "must be before the key expires"));
         }
-        match edit.confer_key_of(&key, role).await {
+        match edit.confer_key_of(&key, *role).await {
             Err(Error::Forbidden { missing }) => {
                 return Err(Error::precondition("key", format!("would hold more than the caller: {missing}")));
             }
             conferred => conferred?,
+        }
+        if let Some((missing, name)) = beyond_application(application.as_ref(), &key) {
+            return Err(Error::precondition("key", format!("would hold more than {name}: {missing}")));
         }
         if self.ids.contains(&key.id) {
             return Err(Error::AlreadyExists { field: "key_id", value: key.id.to_string() });

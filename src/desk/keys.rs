@@ -8,6 +8,7 @@ mod new;
 
 use super::{Call, Changed, Desk, Edit, KeyName};
 use crate::check::Caller;
+use crate::domain::application::Application;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, CredentialId, mint_secret_key};
@@ -154,13 +155,19 @@ async fn refuse_deleted_application(edit: &Edit<'_>, tenant: &TenantId, owner: &
 async fn refuse_beyond_application(edit: &Edit<'_>, key: &Key) -> Result<()> {
     let Some(Owner::Application(id)) = &key.owner else { return Ok(()) };
     let application = edit.draft.application(&key.tenant, id).await?;
-    let lacking = application.and_then(|application| Some((application.lacks(&key.grants)?, application.name())));
-    match lacking {
-        Some(((resource, action), name)) => {
-            Err(Error::Forbidden { missing: format!("{action} on {resource}, which {name} does not hold itself") })
+    match beyond_application(application.as_ref(), key) {
+        Some((missing, name)) => {
+            Err(Error::Forbidden { missing: format!("{missing}, which {name} does not hold itself") })
         }
         None => Ok(()),
     }
+}
+
+/// What a key of an application would hold that the application does not hold itself, and the name of that.
+pub(super) fn beyond_application(application: Option<&Application>, key: &Key) -> Option<(String, String)> {
+    let application = application?;
+    let (resource, action) = application.lacks(&key.grants)?;
+    Some((format!("{action} on {resource}"), application.name()))
 }
 
 async fn refuse_taken_name(edit: &Edit<'_>, key: &Key) -> Result<()> {

@@ -245,6 +245,7 @@ pub async fn activate(desk: Desk, caller: Caller, call: Call, id: TenantId, etag
 pub async fn delete(desk: Desk, caller: Caller, call: Call, id: TenantId, etag: String) -> Result<Changed<Tenant>> {
     let edit = desk.edit(&caller, call).await?;
     let before = edit.tenant(&id, "delete", &etag).await?;
+    edit.draft.drop_mail_of_tenant(&before.id).await?;
     let delete_time = before.delete_time.or(Some(edit.now()));
     let after = Tenant { delete_time, ..before.clone() };
     commit(edit, "tenant.delete", before, after).await

@@ -266,6 +266,7 @@ pub async fn delete(desk: Desk, caller: Caller, call: Call, name: UserName, etag
     if before.delete_time.is_none() {
         refuse_last_owner(&edit, &before, "be deleted").await?;
     }
+    edit.draft.drop_mail_of_user(&before.tenant, &before.id).await?;
     let delete_time = before.delete_time.or(Some(edit.now()));
     let after = User { delete_time, ..before.clone() };
     commit(edit, "user.delete", before, after).await

@@ -71,6 +71,13 @@ impl Application {
         super::grant::compile(&self.grants).uncovered(&super::grant::compile(grants))
     }
 
+    /// When its contact was mailed last: a token is as old as the mail that brought it.
+    pub fn last_mail_time(&self) -> Option<Time> {
+        let life = i64::try_from(VERIFICATION_LIFE.as_micros()).unwrap_or(i64::MAX);
+        let micros = |asked: &Verification| asked.expire_time.micros().saturating_sub(life);
+        self.verification.as_ref().map(|asked| Time::from_micros(micros(asked)))
+    }
+
     /// As the owner of keys.
     pub fn as_owner(&self) -> Owner {
         Owner::Application(self.id.clone())

@@ -29,7 +29,8 @@ pub(super) fn build(from: &Mailbox, queued: &QueuedMail) -> Result<Message, Stri
 mod tests {
     use super::*;
     use crate::domain::clock::Time;
-    use crate::domain::mail::Mail;
+    use crate::domain::mail::{Mail, parse_address};
+    use proptest::prelude::*;
 
     fn queued(recipient: &str) -> QueuedMail {
         let mail = Mail::verification("tenants/acme/applications/billing", recipient, &"k".repeat(43), Time::MAX);
@@ -64,5 +65,28 @@ mod tests {
             assert!(build(&from, &queued(recipient)).unwrap_err().contains("no address"), "{recipient:?}");
         }
         assert!(build(&from, &queued("ana@localhost")).is_ok());
+    }
+
+    proptest! {
+        /// The rule by which an address is accepted is no wider than the one by which it is mailed to.
+        #[test]
+        fn what_was_accepted_as_an_address_can_be_mailed_to(
+            text in prop_oneof![
+                "[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]{0,66}@[a-z0-9.-]{0,70}",
+                "[a-z.]{1,4}@([a-z0-9-]{1,64}[.]){0,4}[a-z0-9-]{1,64}",
+                "[a-z]@xn--[a-z0-9-]{1,10}",
+                "[ -~]{0,5}@[ -~]{0,5}",
+                "\\PC{0,12}@\\PC{0,12}",
+                any::<String>(),
+            ]
+        ) {
+            if let Ok(address) = parse_address(&text, "f") {
+                let parsed: Address = address.parse().unwrap();
+                prop_assert_eq!(parsed.to_string(), address.clone());
+                let from: Mailbox = "k@localhost".parse().unwrap();
+                let message = build(&from, &queued(&address)).unwrap();
+                prop_assert_eq!(message.envelope().to(), [parsed]);
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ pub(in crate::store) mod application_secret;
 pub(in crate::store) mod audit_event;
 pub(in crate::store) mod ledger_change;
 pub(in crate::store) mod ledger_head;
+pub(in crate::store) mod mail_count;
 pub(in crate::store) mod mail_queue;
 pub(in crate::store) mod replay;
 pub(in crate::store) mod root_secret;

@@ -1,14 +1,17 @@
 //! The queue of mail. A mutation puts mail into it, in its own transaction; whoever sends takes it out again.
 
 use super::draft::Draft;
-use super::entity::mail_queue;
+use super::entity::{application, mail_count, mail_queue};
 use super::failure::sort;
 use super::open::Store;
 use crate::domain::clock::Time;
-use crate::domain::mail::Mail;
-use crate::error::Result;
+use crate::domain::mail::{DAILY_MAILS_OF_TENANT, DAILY_MAILS_TO_ONE, Mail, day_of};
+use crate::domain::name::{TenantId, UserId};
+use crate::domain::user::canonical_email;
+use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -63,12 +66,80 @@ impl Draft {
         Ok(())
     }
 
+    /// Counts a mail that a tenant has us send to an address, and refuses it if it is one too many for today. What is not
+    /// committed does not count; what is dropped before it was sent does.
+    pub async fn count_mail(&self, tenant: &TenantId, recipient: &str) -> Result<()> {
+        let (day, left) = day_of(self.now());
+        let past = mail_count::Entity::delete_many().filter(mail_count::Column::Day.lt(day));
+        past.exec(&self.transaction).await.map_err(sort)?;
+        for (counted, most, limit) in [
+            (tenant.name(), DAILY_MAILS_OF_TENANT, "mails a day that one tenant causes"),
+            (canonical_email(recipient), DAILY_MAILS_TO_ONE, "mails a day to one address"),
+        ] {
+            if self.count_one(day, counted).await? > most {
+                return Err(Error::Exhausted { limit: format!("{most} {limit}"), retry_after: Some(left) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts one more of a day; how many there are with it.
+    async fn count_one(&self, day: i64, counted: String) -> Result<i32> {
+        let place = (day, counted.clone());
+        let row = mail_count::ActiveModel { day: Set(day), counted: Set(counted), mails: Set(1) };
+        let one_more = Expr::col((mail_count::Entity, mail_count::Column::Mails)).add(1);
+        let conflict = OnConflict::columns([mail_count::Column::Day, mail_count::Column::Counted])
+            .value(mail_count::Column::Mails, one_more)
+            .to_owned();
+        let insert = mail_count::Entity::insert(row).on_conflict(conflict);
+        insert.exec_without_returning(&self.transaction).await.map_err(sort)?;
+        let row = mail_count::Entity::find_by_id(place).one(&self.transaction).await.map_err(sort)?;
+        row.map(|row| row.mails).ok_or_else(|| Error::internal("a mail that was counted is not there"))
+    }
+
+    /// Drops what is queued about anything of a tenant.
+    pub async fn drop_mail_of_tenant(&self, tenant: &TenantId) -> Result<()> {
+        let queued = mail_queue::Entity::delete_many().filter(is_about_tenant(tenant));
+        queued.exec(&self.transaction).await.map_err(sort)?;
+        Ok(())
+    }
+
+    /// Drops what is queued about the applications of a user.
+    pub async fn drop_mail_of_user(&self, tenant: &TenantId, user: &UserId) -> Result<()> {
+        // The queue is short: daily limits see to it.
+        let queued: Vec<String> = mail_queue::Entity::find()
+            .select_only()
+            .column(mail_queue::Column::About)
+            .filter(is_about_tenant(tenant))
+            .into_tuple()
+            .all(&self.transaction)
+            .await
+            .map_err(sort)?;
+        for about in queued {
+            let id = about.rsplit('/').next().unwrap_or_default().to_owned();
+            let place = (tenant.as_str().to_owned(), id);
+            let row = application::Entity::find_by_id(place).one(&self.transaction).await.map_err(sort)?;
+            if row.is_some_and(|row| row.owner_id == user.as_str()) {
+                self.drop_mail(&about).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Drops what is queued about a thing: what it says no longer holds.
     pub async fn drop_mail(&self, about: &str) -> Result<()> {
         let queued = mail_queue::Entity::delete_many().filter(mail_queue::Column::About.eq(about));
         queued.exec(&self.transaction).await.map_err(sort)?;
         Ok(())
     }
+}
+
+/// Whether mail is about something below a tenant: a range of names, which an index serves and no wildcard widens.
+fn is_about_tenant(tenant: &TenantId) -> Condition {
+    let name = tenant.name();
+    // The character after `/` is `0`.
+    let about = mail_queue::Column::About;
+    Condition::all().add(about.gt(format!("{name}/"))).add(about.lt(format!("{name}0")))
 }
 
 impl Store {

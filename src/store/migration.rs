@@ -9,6 +9,7 @@ mod m0003_people;
 mod m0004_mail;
 mod m0005_signing;
 mod m0006_passwords;
+mod m0007_mail_count;
 
 pub(in crate::store) struct Migrator;
 
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_mail::Migration),
             Box::new(m0005_signing::Migration),
             Box::new(m0006_passwords::Migration),
+            Box::new(m0007_mail_count::Migration),
         ]
     }
 }

@@ -111,8 +111,9 @@ fn cannot_open(path: &Path, error: sea_orm::DbErr) -> Error {
     Error::unavailable(format!("cannot open the database {}: {error}", path.display()))
 }
 
-/// SQLite as the guarantee needs it: what was acknowledged survives a power cut (`synchronous=FULL` in WAL mode), and
-/// no connection goes back to the pool with a transaction open that nobody remembers.
+/// SQLite as the guarantee needs it: what was acknowledged survives a power cut (`synchronous=FULL` in WAL mode),
+/// what was deleted is overwritten (`secure_delete`: a queued mail holds a token in clear until it was accepted), and no
+/// connection goes back to the pool with a transaction open that nobody remembers.
 pub(super) fn options(path: &Path, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new("sqlite::memory:");
     let path = path.to_owned();
@@ -131,6 +132,7 @@ pub(super) fn options(path: &Path, connections: u32) -> ConnectOptions {
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
                 .busy_timeout(Duration::from_secs(5))
+                .pragma("secure_delete", "ON")
         })
         .map_sqlx_sqlite_pool_opts(|options| {
             options.after_release(|connection, _| {

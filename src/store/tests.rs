@@ -97,6 +97,17 @@ async fn a_connection_comes_back_to_the_pool_without_a_transaction() {
 }
 
 #[tokio::test]
+async fn what_was_deleted_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("keyward.db").display());
+    let store = Store::open(&url, Clock::default()).await.unwrap();
+    for pool in [&store.writer, &store.reader, &store.follower] {
+        assert_eq!(number(pool, "PRAGMA secure_delete").await.unwrap(), 1);
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_draft_that_is_dropped_leaves_nothing_behind_and_lets_the_next_one_begin() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("keyward.db").display());

@@ -1,6 +1,7 @@
 //! Applications: verified by mail, equipped with a secret, and refused with all that is theirs.
 
 mod life;
+mod limits;
 mod rules;
 mod verification;
 

@@ -202,6 +202,34 @@ async fn what_a_server_does_not_accept_is_tried_again_and_accepted_once() {
 }
 
 #[tokio::test]
+async fn a_token_that_was_sent_is_nowhere_in_the_database() {
+    let office = Office::new(ServeArgs::default()).await;
+    // Enough for pages of their own, some of which become free.
+    let names: Vec<String> = (0..60).map(|number| format!("app{number}")).collect();
+    for name in &names {
+        office.queue(name).await;
+    }
+    let found = || {
+        let bytes: Vec<u8> = ["keyward.db", "keyward.db-wal"]
+            .iter()
+            .flat_map(|file| std::fs::read(office.folder.path().join(file)).unwrap_or_default())
+            .collect();
+        let holds = |name: &&String| {
+            let token = format!("{name:T<43}");
+            bytes.windows(token.len()).any(|window| window == token.as_bytes())
+        };
+        names.iter().filter(holds).count()
+    };
+    assert_eq!(found(), 60, "they are where they are looked for");
+    let sending = office.send();
+    office.until_queued(0).await;
+    sending.stop().await;
+    assert_eq!(office.mails().len(), 60);
+    office.store.clone().close().await.unwrap();
+    assert_eq!(found(), 0);
+}
+
+#[tokio::test]
 async fn mail_is_given_up_when_its_token_has_expired() {
     let sink = Sink::start(&[]).await;
     sink.behave(Mood::Later);

@@ -7,7 +7,7 @@ use crate::domain::application::{Application, VERIFICATION_LIFE, Verification};
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::{Digest, mint_secret_key};
-use crate::domain::mail::Mail;
+use crate::domain::mail::{Mail, wait_after};
 use crate::domain::name::user_name;
 use crate::domain::tenant::Standing;
 use crate::error::{Error, Result};
@@ -20,8 +20,14 @@ pub fn refused_token() -> Error {
     Error::Unauthenticated { reason: reason.to_owned() }
 }
 
-/// Gives an application a new token, which voids the one before, and mails it once this is committed.
+/// Gives an application a new token, which voids the one before, and mails it once this is committed. Refused, to root too,
+/// where it would be one mail too many: nobody is to mail strangers without end through us.
 pub(super) async fn ask_for_verification(edit: &Edit<'_>, application: &mut Application) -> Result<()> {
+    if let Some(wait) = application.last_mail_time().and_then(|last| wait_after(last, edit.now())) {
+        let limit = "one mail a minute about an application".to_owned();
+        return Err(Error::Exhausted { limit, retry_after: Some(wait) });
+    }
+    edit.draft.count_mail(&application.tenant, &application.contact_email).await?;
     let token = mint_secret_key(&mut rand::rng());
     let expire_time = edit.now().after(VERIFICATION_LIFE);
     application.is_verified = false;

@@ -6,9 +6,9 @@ use crate::desk::applications::{ApplicationPatch, NewApplication};
 use crate::domain::application::Application;
 use crate::domain::etag::etag;
 use crate::domain::filter::{FieldKind, FilterField};
+use crate::domain::mail::parse_address;
 use crate::domain::name::{ApplicationId, TenantId, UserId, user_name};
-use crate::domain::user::validate_email;
-use crate::error::Result;
+use crate::error::{Result, Violation};
 use crate::proto::v1 as proto;
 use crate::store::Replay;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(in crate::grpc) fn new_application(
     if !wanted_owner.is_empty() {
         violations.add("application.owner", "is output only; name the owner in parent");
     }
-    violations.take(validate_email(&contact_email, "application.contact_email"));
+    let contact_email = violations.take(contact(&contact_email));
     let id = if application_id.is_empty() {
         None
     } else {
@@ -94,14 +94,18 @@ pub(in crate::grpc) fn application_patch(
         patch.description = Some(violations.take(text(description, "application.description", MAX_DESCRIPTION, true)));
     }
     if mask.has("contact_email", contact_email.is_empty()) {
-        violations.take(validate_email(&contact_email, "application.contact_email"));
-        patch.contact_email = Some(contact_email);
+        patch.contact_email = Some(violations.take(contact(&contact_email)));
     }
     if mask.has("grants", wanted_grants.is_empty()) {
         patch.grants = Some(violations.take_all(grants(wanted_grants, "application.grants")));
     }
     violations.finish()?;
     Ok((patch, etag))
+}
+
+/// Empty, or an address as it is mailed to.
+fn contact(email: &str) -> Result<String, Violation> {
+    if email.is_empty() { Ok(String::new()) } else { parse_address(email, "application.contact_email") }
 }
 
 /// How `RotateApplicationSecret` is to be carried out: the overlap, and how to recognise the same request.

@@ -184,7 +184,9 @@ async fn everything_is_told_in_events_but_no_secret() {
     send!(acme.owner.applications(), activate_application, ActivateApplicationRequest { name: NAME }).unwrap();
     let changed =
         Application { name: NAME.to_owned(), contact_email: "bo@acme.example".to_owned(), ..Default::default() };
+    server.pass(60);
     update(&acme.owner, changed, &[]).await.unwrap();
+    server.pass(60);
     send!(acme.owner.applications(), resend_verification, ResendVerificationRequest { name: NAME }).unwrap();
     send!(acme.owner.applications(), delete_application, DeleteApplicationRequest { name: NAME }).unwrap();
     let events = send!(acme.owner.events(), list_events, ListEventsRequest { parent: "tenants/-" }).unwrap().events;

@@ -355,6 +355,40 @@ async fn nobody_imports_more_than_they_hold() {
 }
 
 #[tokio::test]
+async fn what_is_imported_for_an_application_holds_no_more_than_that() {
+    let server = TestServer::start().await;
+    let acme = server.tenant("acme").await;
+    let request = CreateApplicationRequest {
+        parent: acme.name.clone(),
+        application: Some(Application { grants: vec![resources("doc/*", &["read"])], ..Application::default() }),
+        application_id: "billing".to_owned(),
+        ..Default::default()
+    };
+    let made = acme.owner.applications().create_application(request).await.unwrap().into_inner();
+    let name = made.application.unwrap().name;
+    server.verified(&name).await;
+    let holding = |line, resource, action: &str| {
+        let grants = vec![resources(resource, &[action])];
+        text(line, &format!("a credential of line {line}")).with(|key| key.grants = grants)
+    };
+    let entries = vec![
+        holding(1, "doc/*", "read"),
+        holding(2, "doc/*", "write"),
+        holding(3, "doc/1", "read"),
+        holding(4, "**", "*"),
+        text(5, "a credential of line 5"),
+    ];
+    let answer = import(&acme.owner, &name, entries).await;
+    assert_eq!(answer.imported_count, 3, "{:?}", answer.errors);
+    assert_eq!(reasons(&answer).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 4]);
+    let told = format!("key would hold more than {name}: ");
+    assert!(reasons(&answer).iter().all(|(_, reason)| reason.starts_with(&told)), "{answer:?}");
+    server.check("a credential of line 1").may("doc/1", "read").allowed().await;
+    server.check("a credential of line 2").denied(&[Reason::NotFound]).await;
+    server.check("a credential of line 4").denied(&[Reason::NotFound]).await;
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_what_is_wrong_with_a_message() {
     let server = TestServer::start().await;
     let acme = server.tenant("acme").await;
