@@ -1,6 +1,6 @@
 //! How a password is kept, and what checking one costs: argon2id with OWASP's parameters, in a pool of its own, so that
 //! whoever tries many passwords keeps nobody waiting but others who do. Every check costs one hash, whether or not
-//! there is anything to compare with.
+//! there is anything to compare with. Those who set passwords have places of their own: neither takes those of the other.
 
 use crate::domain::password::{Password, PasswordHash};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 /// KiB of memory, passes and lanes: OWASP's recommendation for argon2id. Rows keep the parameters they were made with.
@@ -25,14 +25,21 @@ const MAX_WORKERS: usize = 4;
 /// So many wait for each that is being hashed; more are told to come again.
 const WAITING_PER_WORKER: usize = 32;
 
+/// So many wait to have a password set, or have it hashed; more are told to come again. At most one of them is at work or
+/// in the workers' queue, so that whoever signs in waits for no more than that one.
+const SETTING: usize = 16;
+
 /// When to come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Where passwords are hashed. Cheap to clone.
 #[derive(Clone)]
 pub struct Passwords {
-    /// A permit for everybody inside, at work or waiting.
-    places: Arc<Semaphore>,
+    /// A permit for everybody inside to have a password checked, at work or waiting.
+    checking: Arc<Semaphore>,
+    /// A permit for everybody inside to have one set, and one for whose turn it is.
+    setting: Arc<Semaphore>,
+    setting_next: Arc<Semaphore>,
     /// A permit for everybody at work.
     workers: Arc<Semaphore>,
     worker_count: usize,
@@ -54,9 +61,11 @@ impl Passwords {
     }
 
     fn with_workers(worker_count: usize) -> Result<Self> {
-        let places = worker_count.saturating_mul(WAITING_PER_WORKER.saturating_add(1));
+        let checking = worker_count.saturating_mul(WAITING_PER_WORKER.saturating_add(1));
         Ok(Self {
-            places: Arc::new(Semaphore::new(places)),
+            checking: Arc::new(Semaphore::new(checking)),
+            setting: Arc::new(Semaphore::new(SETTING)),
+            setting_next: Arc::new(Semaphore::new(1)),
             workers: Arc::new(Semaphore::new(worker_count)),
             worker_count,
             // Nobody's: what it is a hash of is made here and forgotten at once.
@@ -71,23 +80,35 @@ impl Passwords {
 
     /// Hashes a password to be kept.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash> {
-        self.work(move || hashed(password.expose())).await
+        self.set(move || hashed(password.expose())).await
     }
 
     /// Whether it is the password of `kept`. With `None` it is not, and that takes as long to say.
     pub async fn verify(&self, password: Password, kept: Option<PasswordHash>) -> Result<bool> {
         let is_there = kept.is_some();
         let kept = kept.unwrap_or_else(|| self.dummy.clone());
-        let is_same = self.work(move || compared(password.expose(), &kept)).await?;
+        let is_same = self.check(move || compared(password.expose(), &kept)).await?;
         Ok(is_there && is_same)
     }
 
-    /// Waits for its turn. Whoever goes away while waiting costs nothing; a hash that has begun is finished.
-    async fn work<T: Send + 'static>(&self, job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Error::Exhausted {
-            limit: "passwords being checked at the same time".to_owned(),
-            retry_after: Some(RETRY_AFTER),
-        })?;
+    async fn check<T: Send + 'static>(&self, job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let place = place_in(&self.checking, "passwords being checked at the same time")?;
+        self.work(place, job).await
+    }
+
+    async fn set<T: Send + 'static>(&self, job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let place = place_in(&self.setting, "passwords being set at the same time")?;
+        let turn = Arc::clone(&self.setting_next).acquire_owned().await.map_err(Error::internal)?;
+        self.work((place, turn), job).await
+    }
+
+    /// Waits for its turn, and keeps `place` until the end. Whoever goes away while waiting costs nothing; a hash that has
+    /// begun is finished.
+    async fn work<T: Send + 'static>(
+        &self,
+        place: impl Send + 'static,
+        job: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let worker = Arc::clone(&self.workers).acquire_owned().await.map_err(Error::internal)?;
         let finished = spawn_blocking(move || {
             let result = job();
@@ -96,6 +117,11 @@ impl Passwords {
         });
         finished.await.map_err(Error::internal)?
     }
+}
+
+fn place_in(places: &Arc<Semaphore>, limit: &str) -> Result<OwnedSemaphorePermit> {
+    let refused = |_| Error::Exhausted { limit: limit.to_owned(), retry_after: Some(RETRY_AFTER) };
+    Arc::clone(places).try_acquire_owned().map_err(refused)
 }
 
 fn argon2() -> Result<Argon2<'static>> {
@@ -162,7 +188,7 @@ mod tests {
                     std::thread::sleep(Duration::from_millis(2));
                     Ok(())
                 };
-                tokio::spawn(async move { passwords.work(slow).await })
+                tokio::spawn(async move { passwords.check(slow).await })
             })
             .collect();
         let mut refused = 0;
@@ -174,7 +200,7 @@ mod tests {
             }
         }
         assert_eq!(refused, 100 - 1 - WAITING_PER_WORKER);
-        assert!(passwords.work(|| Ok(())).await.is_ok());
+        assert!(passwords.check(|| Ok(())).await.is_ok());
     }
 
     #[tokio::test]
@@ -183,26 +209,72 @@ mod tests {
         let (tell, told) = std::sync::mpsc::channel::<()>();
         let busy = tokio::spawn({
             let passwords = passwords.clone();
-            async move { passwords.work(move || Ok(told.recv().is_ok())).await }
+            async move { passwords.check(move || Ok(told.recv().is_ok())).await }
         });
         tokio::task::yield_now().await;
         let waiting: Vec<_> = (0..WAITING_PER_WORKER)
             .map(|_| {
                 tokio::spawn({
                     let passwords = passwords.clone();
-                    async move { passwords.work(|| Ok(())).await }
+                    async move { passwords.check(|| Ok(())).await }
                 })
             })
             .collect();
-        while passwords.places.available_permits() > 0 {
+        while passwords.checking.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         for one in waiting {
             one.abort();
             assert!(one.await.is_err());
         }
-        assert_eq!(passwords.places.available_permits(), WAITING_PER_WORKER);
+        assert_eq!(passwords.checking.available_permits(), WAITING_PER_WORKER);
         tell.send(()).unwrap();
         assert!(busy.await.unwrap().unwrap());
+    }
+
+    #[tokio::test]
+    async fn neither_those_who_set_nor_those_who_check_take_the_others_places() {
+        let passwords = Passwords::with_workers(1).unwrap();
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let told = std::sync::Mutex::new(told);
+        let wait = Arc::new(move || Ok(told.lock().unwrap().recv().is_ok()));
+        let setting: Vec<_> = (0..100)
+            .map(|_| {
+                let (passwords, wait) = (passwords.clone(), Arc::clone(&wait));
+                tokio::spawn(async move { passwords.set(move || wait()).await })
+            })
+            .collect();
+        while passwords.setting.available_permits() > 0 || passwords.workers.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let checking: Vec<_> = (0..=WAITING_PER_WORKER)
+            .map(|_| {
+                let (passwords, wait) = (passwords.clone(), Arc::clone(&wait));
+                tokio::spawn(async move { passwords.check(move || wait()).await })
+            })
+            .collect();
+        while passwords.checking.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // Only the one that has begun is ahead of those who check.
+        for _ in 0..=checking.len() {
+            tell.send(()).unwrap();
+        }
+        for one in checking {
+            assert!(one.await.unwrap().unwrap());
+        }
+        assert_eq!(passwords.setting.available_permits(), 1);
+        for _ in 1..SETTING {
+            tell.send(()).unwrap();
+        }
+        let mut set = 0;
+        for one in setting {
+            match one.await.unwrap() {
+                Ok(is_told) => set += usize::from(is_told),
+                Err(Error::Exhausted { retry_after: Some(_), .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(set, SETTING);
     }
 }

@@ -1,6 +1,7 @@
 //! Signing in, and who is signed in.
 
 use super::page::Part;
+use super::sign_ins::Account;
 use super::tokens::describe_session;
 use super::{Call, Desk, detached, new_uid};
 use crate::domain::change::Change;
@@ -11,6 +12,7 @@ use crate::domain::name::{SessionId, TenantId, UserId, user_name};
 use crate::domain::password::Password;
 use crate::domain::tenant::Standing;
 use crate::domain::token::{SESSION_LIFE, Session};
+use crate::domain::user::User;
 use crate::error::{Error, Result};
 use crate::store::{Entry, Page};
 use serde_json::json;
@@ -54,16 +56,23 @@ struct Proven {
 /// nothing; and whoever goes away before that stops waiting for it.
 pub async fn create(desk: Desk, call: Call, sign_in: SignIn) -> Result<SignedIn> {
     let SignIn { email, password, tenant } = sign_in;
-    let named = tenant.as_deref().unwrap_or_default();
-    let attempt = desk.sign_ins.attempt(named, &email, &call.source_ip)?;
-    let (user, stored) = desk.store.sign_in_candidate(&email, tenant.as_deref()).await?.unzip();
-    let (hash, revision) = stored.flatten().map(|stored| (stored.hash, stored.revision)).unzip();
-    let is_right = desk.passwords.verify(password, hash).await?;
+    let account = Account::Email { email: &email, tenant: tenant.as_deref() };
+    let attempt = desk.sign_ins.attempt(account, &call.source_ip)?;
+    let compared = compare(&desk, &email, tenant.as_deref(), password).await;
+    let found = compared.inspect_err(|_| desk.sign_ins.abandoned(&attempt))?;
     attempt.judge()?;
-    let (Some(user), Some(password_revision), true) = (user, revision, is_right) else { return Err(refused()) };
+    let Some((user, password_revision)) = found else { return Err(refused()) };
     desk.sign_ins.succeeded(&attempt);
     let proven = Proven { email, tenant, user: user.id, user_tenant: user.tenant, password_revision };
     detached(open(desk, call, proven)).await
+}
+
+/// The user whose email and password these are, and the revision that set the password.
+async fn compare(desk: &Desk, email: &str, tenant: Option<&str>, password: Password) -> Result<Option<(User, i64)>> {
+    let (user, stored) = desk.store.sign_in_candidate(email, tenant).await?.unzip();
+    let (hash, revision) = stored.flatten().map(|stored| (stored.hash, stored.revision)).unzip();
+    let is_right = desk.passwords.verify(password, hash).await?;
+    Ok(user.zip(revision).filter(|_| is_right))
 }
 
 fn refused() -> Error {

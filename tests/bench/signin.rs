@@ -1,6 +1,7 @@
 //! Whether the time of a refused sign-in tells anything: an unknown user, a wrong password and an account that has been
-//! tried too often, in random order, each from an address of its own. Run by `cargo bench --bench signin`. It reports
-//! medians and, for each pair, the rank sum's z: beyond about 3 the two can be told apart by so many tries.
+//! tried too often, in random order; the last from addresses that have used up what they have, the others each from one of
+//! its own. Run by `cargo bench --bench signin`. It reports medians and, for each pair, the rank sum's z: beyond about 3
+//! the two can be told apart by so many tries.
 
 #![expect(clippy::expect_used, reason = "a bench may panic, and speaks gRPC")]
 
@@ -43,19 +44,26 @@ async fn main() {
 
     let mut order: Vec<usize> = (0..KINDS.len() * TRIES).map(|place| place % KINDS.len()).collect();
     order.shuffle(&mut rand::rng());
-    for _ in 0..40 {
-        try_once(&address, &source(), "throttled@example.com").await;
+    // From a fresh address even that account would be tried.
+    let used_up: Vec<String> = (0..10).map(|_| source()).collect();
+    for source in used_up.iter().cycle().take(120) {
+        clock.advance(Duration::from_millis(100));
+        try_once(&address, source, "throttled@example.com").await;
     }
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); KINDS.len()];
     for (place, kind) in order.into_iter().enumerate() {
         // What all strangers together have comes back meanwhile.
-        clock.advance(Duration::from_millis(70));
+        clock.advance(Duration::from_millis(100));
         let email = match kind {
             0 => format!("nobody{place}@example.com"),
             1 => format!("user{}@example.com", place % TRIES),
             _ => "throttled@example.com".to_owned(),
         };
-        let (code, time) = try_once(&address, &source(), &email).await;
+        let source = match used_up.get(place % used_up.len()) {
+            Some(used_up) if kind == 2 => used_up.clone(),
+            _ => source(),
+        };
+        let (code, time) = try_once(&address, &source, &email).await;
         let wanted = if kind == 2 { Code::ResourceExhausted } else { Code::Unauthenticated };
         if code == wanted
             && let Some(times) = times.get_mut(kind)

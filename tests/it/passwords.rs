@@ -79,6 +79,25 @@ async fn a_password_so_far_is_checked_wherever_it_is_given() {
 }
 
 #[tokio::test]
+async fn who_signs_in_by_the_name_of_a_user_uses_up_nothing_of_the_users() {
+    let server = TestServer::start().await;
+    let acme = server.tenant("acme").await;
+    let name = &*acme.owner_name;
+    set(&acme.owner, name, PASSWORD, "").await.unwrap();
+    let mut limited = 0;
+    for _ in 0..12 {
+        let request = CreateSessionRequest { email: name.into(), password: "a guess".into(), ..Default::default() };
+        let status = server.nobody().tokens().create_session(request).await.unwrap_err();
+        limited += u32::from(status.code() == Code::ResourceExhausted);
+    }
+    assert!(limited > 0);
+    for wrong in 0..5 {
+        refused(set(&acme.owner, name, ANOTHER, &format!("wrong {wrong}")).await, Code::PermissionDenied);
+    }
+    set(&acme.owner, name, ANOTHER, PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_password_given_at_the_start_counts() {
     let server = TestServer::start().await;
     let owner = User { email: "ada@example.com".into(), ..User::default() };

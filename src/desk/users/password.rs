@@ -2,6 +2,7 @@
 
 use super::refuse_deleted;
 use crate::check::Caller;
+use crate::desk::sign_ins::Account;
 use crate::desk::{Call, Changed, Desk, UserName, check_etag};
 use crate::domain::actor::Holdings;
 use crate::domain::change::Change;
@@ -64,16 +65,22 @@ pub async fn set(desk: Desk, caller: Caller, call: Call, name: UserName, new: Ne
 
 /// Checks the password so far: the revision that set it. Counted as signing in is, since it can be guessed here as well.
 async fn prove(desk: &Desk, user: &User, current: Password, source: &str) -> Result<i64> {
-    let attempt = desk.sign_ins.attempt("", &user.name(), source)?;
+    let name = user.name();
+    let attempt = desk.sign_ins.attempt(Account::User(&name), source)?;
+    let compared = compare(desk, user, current).await;
+    let revision = compared.inspect_err(|_| desk.sign_ins.abandoned(&attempt))?;
+    attempt.judge()?;
+    let revision = revision.ok_or_else(wrong)?;
+    desk.sign_ins.succeeded(&attempt);
+    Ok(revision)
+}
+
+/// The revision that set the password, if it is this one.
+async fn compare(desk: &Desk, user: &User, current: Password) -> Result<Option<i64>> {
     let stored = desk.store.password(&user.tenant, &user.id).await?;
     let (hash, revision) = stored.map(|stored| (stored.hash, stored.revision)).unzip();
     let is_right = desk.passwords.verify(current, hash).await?;
-    attempt.judge()?;
-    if !is_right {
-        return Err(wrong());
-    }
-    desk.sign_ins.succeeded(&attempt);
-    revision.ok_or_else(wrong)
+    Ok(revision.filter(|_| is_right))
 }
 
 fn wrong() -> Error {
