@@ -13,7 +13,6 @@ use crate::domain::credential::{Credential, CredentialId};
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::grant::Grant;
 use crate::domain::key::MAX_SECRETS;
-use crate::domain::mail::parse_address;
 use crate::domain::name::{ApplicationId, Collection, Path, TenantId, UserId, user_name};
 use crate::domain::policy::{Demand, whose_user};
 use crate::domain::tenant::Standing;
@@ -22,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::store::{Page, Replay};
 use serde_json::json;
 use std::time::Duration;
-use verification::ask_for_verification;
+use verification::{ask_for_verification, contact};
 pub use verification::{refused_token, resend, verify};
 
 /// What `CreateApplication` asks for.
@@ -132,17 +131,6 @@ async fn owner_of_new(edit: &Edit<'_>, new: &NewApplication) -> Result<User> {
         return Err(Error::precondition(owner.name(), "is deleted"));
     }
     Ok(owner)
-}
-
-/// Where tokens are mailed: as given, else to the owner.
-fn contact(given: String, owner: &User) -> Result<String> {
-    const FIELD: &str = "application.contact_email";
-    const RULE: &str = "must be given, since the owner has no email to which the verification token could be mailed";
-    if given.is_empty() {
-        parse_address(&owner.email, FIELD).map_err(|_| Error::invalid(FIELD, RULE))
-    } else {
-        Ok(given)
-    }
 }
 
 /// The application of a request that was carried out before.

@@ -78,6 +78,8 @@ impl Smtp {
                 None => format!("user and password could not be shown: {}", told(&error)),
             })?;
         }
+        // The client ends the last line itself; an empty one more would stand where the token's is the only one of its kind.
+        let message = message.strip_suffix(b"\r\n").unwrap_or(message);
         connection.send(envelope, message).await.map_err(|error| told(&error))?;
         // A server that says no farewell has accepted the mail all the same.
         let _farewell = timeout(QUIT_TIMEOUT, connection.quit()).await;

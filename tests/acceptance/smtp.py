@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import socket
 import ssl
 import time
 import unittest
@@ -13,6 +14,12 @@ from aiosmtpd.smtp import AuthResult
 from stranger import DEADLINE, Stranger
 
 PASSWORD = "p@ss/w:rd ä"
+
+
+def free_port():
+    """A port that nobody listens on: the receiver connects to itself by its number, and cannot be left to choose one."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
 
 
 class Inbox:
@@ -43,7 +50,7 @@ class Smtp(Stranger):
         self.receiver = Controller(
             self.inbox,
             hostname="127.0.0.1",
-            port=0,
+            port=free_port(),
             server_hostname="localhost",
             authenticator=self.inbox.authenticate,
             auth_required=True,
@@ -52,7 +59,7 @@ class Smtp(Stranger):
         )
         self.receiver.start()
         self.addCleanup(self.receiver.stop)
-        port = self.receiver.server.sockets[0].getsockname()[1]
+        port = self.receiver.port
         self.write("ca.pem", self.authority.cert_pem.bytes())
         self.write("password", PASSWORD.encode() + b"\n")
         return [

@@ -7,9 +7,10 @@ use crate::domain::application::{Application, VERIFICATION_LIFE, Verification};
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::{Digest, mint_secret_key};
-use crate::domain::mail::{Mail, wait_after};
+use crate::domain::mail::{Mail, parse_address, wait_after};
 use crate::domain::name::user_name;
 use crate::domain::tenant::Standing;
+use crate::domain::user::User;
 use crate::error::{Error, Result};
 use crate::store::Entry;
 use serde_json::json;
@@ -18,6 +19,17 @@ use serde_json::json;
 pub fn refused_token() -> Error {
     let reason = "there is no such application, or the verification token is another or has expired";
     Error::Unauthenticated { reason: reason.to_owned() }
+}
+
+/// Where tokens are mailed: as given, else to the owner.
+pub(super) fn contact(given: String, owner: &User) -> Result<String> {
+    const FIELD: &str = "application.contact_email";
+    const RULE: &str = "must be given, since the owner has no email to which the verification token could be mailed";
+    if given.is_empty() {
+        parse_address(&owner.email, FIELD).map_err(|_| Error::invalid(FIELD, RULE))
+    } else {
+        Ok(given)
+    }
 }
 
 /// Gives an application a new token, which voids the one before, and mails it once this is committed. Refused, to root too,
