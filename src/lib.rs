@@ -25,6 +25,7 @@
 //!                          |   \------\-------------> check
 //!                          \-> proto
 //!                server -> mail -> store                                    mail: named by server only
+//!        desk, server -> keyring -> check, store                           keyring: signs what desk says
 //! ```
 //! Lints and visibility hold these arrows where they can, `tests/it/tidy.rs` where they cannot.
 //!
