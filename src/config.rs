@@ -55,7 +55,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PATH", env = "KEYWARD_MASTER_KEY_FILE", hide_env_values = true)]
     pub master_key_file: Option<PathBuf>,
 
-    /// Who issues JWTs, an http:// or https:// URL; fixed by the first start [default: http://<ops address>]
+    /// Who issues JWTs, an http:// or https:// URL; fixed by the first start [default: http:// and the ops address]
     #[arg(long, value_name = "URL", env = "KEYWARD_ISSUER", hide_env_values = true)]
     pub issuer: Option<String>,
 
@@ -99,7 +99,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PATH", env = "KEYWARD_MAIL_DIR", hide_env_values = true)]
     pub mail_dir: Option<PathBuf>,
 
-    /// Send mail to this server: smtp://[USER@]HOST[:PORT][?tls=required|opportunistic|none] or smtps://…
+    /// Send mail to this server, such as smtp://user@host:587?tls=required (or opportunistic, or none) or smtps://host
     #[arg(long, value_name = "URL", env = "KEYWARD_SMTP_URL", hide_env_values = true)]
     pub smtp_url: Option<SmtpUrl>,
 
@@ -111,7 +111,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PATH", env = "KEYWARD_SMTP_CA_FILE", hide_env_values = true)]
     pub smtp_ca_file: Option<PathBuf>,
 
-    /// Whom mail is from [default: Keyward <keyward@localhost>]
+    /// Whom mail is from: an address, or a name and an address; keyward at localhost by default
     #[arg(long, value_name = "ADDRESS", env = "KEYWARD_MAIL_FROM", hide_env_values = true)]
     pub mail_from: Option<String>,
 

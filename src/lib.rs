@@ -78,7 +78,7 @@
 //!   ([`store::Draft::readmit`]). What the gate says before is for a quick refusal only.
 //! - *No gap*: revisions are contiguous and chained by hash; a gap or another chain stops the answers (`store/log.rs`).
 //! - *No restriction unread*: a row or log entry for newer binaries stops this one (`store/rows.rs`).
-//! - *Nobody confers what they do not hold* ([`domain::policy::Actor::may_confer`]).
+//! - *Nobody confers what they do not hold* ([`domain::actor::Actor::may_confer`]).
 //! - *No secret is logged*: credentials and digests have no telling `Debug`; statements and wire dumps are never logged.
 //!
 //! # What is absent
