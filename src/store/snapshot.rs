@@ -10,10 +10,9 @@ use super::open::Store;
 use super::rows;
 use crate::domain::change::Change;
 use crate::error::Result;
-use sea_orm::sea_query::SimpleExpr;
+use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
-    TransactionTrait,
+    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
 };
 use std::collections::HashMap;
 
@@ -44,16 +43,24 @@ impl Store {
     }
 }
 
+/// Two columns as one value. Engines look such a comparison up in an index, and would read the whole table for the same
+/// written with `OR`.
+fn pair(tenant: impl ColumnTrait, id: impl ColumnTrait) -> SimpleExpr {
+    Expr::tuple([Expr::col(tenant.as_column_ref()), Expr::col(id.as_column_ref())])
+}
+
+fn pair_of(place: &Place) -> SimpleExpr {
+    Expr::tuple([Expr::value(place.0.as_str()), Expr::value(place.1.as_str())])
+}
+
 /// What comes after `place` in the order of tenants and ids.
-fn after(tenant: impl ColumnTrait, id: impl ColumnTrait, place: &Place) -> Condition {
-    let later: SimpleExpr = tenant.eq(place.0.as_str()).and(id.gt(place.1.as_str()));
-    Condition::any().add(tenant.gt(place.0.as_str())).add(later)
+fn after(tenant: impl ColumnTrait, id: impl ColumnTrait, place: &Place) -> SimpleExpr {
+    pair(tenant, id).gt(pair_of(place))
 }
 
 /// What comes no later than `place`.
-fn up_to(tenant: impl ColumnTrait, id: impl ColumnTrait, place: &Place) -> Condition {
-    let earlier: SimpleExpr = tenant.eq(place.0.as_str()).and(id.lte(place.1.as_str()));
-    Condition::any().add(tenant.lt(place.0.as_str())).add(earlier)
+fn up_to(tenant: impl ColumnTrait, id: impl ColumnTrait, place: &Place) -> SimpleExpr {
+    pair(tenant, id).lte(pair_of(place))
 }
 
 async fn load_tenants(transaction: &DatabaseTransaction, mut put: impl FnMut(Vec<Change>)) -> Result<()> {
