@@ -136,24 +136,25 @@ impl Index {
         }
         let digest = Digest::of(text.as_bytes());
         let verified = self.verified();
-        if let Some(known) = verified.good.get(&digest) {
-            return Some(known).filter(|known| self.signing_key(&known.kid, now).is_some());
-        }
-        if verified.refused.get(&digest).is_some() {
-            return None;
-        }
         // What costs least is looked at first: the key that is said to have signed it, and whom it says it stands for.
-        self.signing_key(&kid_of(text)?, now)?;
-        let parent = unverified_subject(text)?;
-        self.thing(&parent)?;
-        let read = self.read_jwt(text, now).and_then(|(claims, key)| VerifiedJwt::of(&key.kid, &claims));
-        let Some(jwt) = read.map(Arc::new) else {
-            // Nothing that happens later makes a signature good: neither issuer nor public keys change under their names.
-            verified.refused.insert(digest, ());
-            return None;
+        let jwt = match verified.good.get(&digest) {
+            Some(known) => known,
+            None if verified.refused.get(&digest).is_some() => return None,
+            None => {
+                let key = self.signing_key(&kid_of(text)?)?;
+                self.thing(&unverified_subject(text)?)?;
+                let read = self.read_jwt(text, &key).and_then(|claims| VerifiedJwt::of(&key.kid, &claims));
+                let Some(jwt) = read.map(Arc::new) else {
+                    // Nothing that happens later makes a signature good: neither issuer nor public keys change.
+                    verified.refused.insert(digest, ());
+                    return None;
+                };
+                verified.good.insert(digest, Arc::clone(&jwt));
+                jwt
+            }
         };
-        verified.good.insert(digest, Arc::clone(&jwt));
-        Some(jwt)
+        let key = self.signing_key(&jwt.kid)?;
+        key.may_have_signed(jwt.facts().expire_time, now).then_some(jwt)
     }
 }
 

@@ -121,11 +121,12 @@ impl SigningKey {
         !self.is_compromised && !self.is_forgotten(now)
     }
 
-    /// Whether what it has signed is looked at: for a day longer than it is published, in which its last tokens are told to be
-    /// expired.
-    pub fn is_accepted(&self, now: Time) -> bool {
-        let is_over = |time: Time| time.after(MAX_TOKEN_LIFE).after(TOKEN_RETENTION).after(FORGET_MARGIN) <= now;
-        !self.is_compromised && !self.retire_time.is_some_and(is_over)
+    /// Whether a token that says it lives until `expire_time` may be one of its own. A key that signs no more cannot have
+    /// signed one that outlives what it signed last, so that whoever gets hold of it later makes nothing good with it; and
+    /// for a day longer than it is published, its last tokens are told to be expired.
+    pub fn may_have_signed(&self, expire_time: Time, now: Time) -> bool {
+        let Some(last) = self.retire_time.map(|time| time.after(MAX_TOKEN_LIFE)) else { return !self.is_compromised };
+        !self.is_compromised && expire_time <= last && now < last.after(TOKEN_RETENTION).after(FORGET_MARGIN)
     }
 
     /// Has it retire at `time`, unless it does so earlier.
@@ -268,6 +269,21 @@ mod tests {
         assert_eq!(signer(&keys, due).unwrap().kid, keys[2].kid);
         assert_eq!(signer(&keys, NOW.after(LIFE)).unwrap().kid, keys[2].kid);
         assert_eq!(next_sign_time(&keys, due, LIFE), Some(due.after(DAY)));
+    }
+
+    #[test]
+    fn a_key_that_retired_has_signed_nothing_that_lives_longer_than_its_last_token() {
+        let mut key = SigningKey::new(PublicKey::from_bytes([7; 32]), NOW, NOW);
+        assert!(key.may_have_signed(NOW.after(LIFE), NOW));
+        key.retire(NOW);
+        let last = NOW.after(DAY);
+        for now in [NOW, last, last.after(DAY)] {
+            assert!(key.may_have_signed(last, now));
+            assert!(!key.may_have_signed(Time::from_micros(last.micros() + 1), now));
+        }
+        assert!(!key.may_have_signed(last, last.after(DAY).after(HOUR)));
+        key.is_compromised = true;
+        assert!(!key.may_have_signed(NOW, NOW));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Draft {
             Proof::Credential(digest) => self.chain(digest).await?,
             Proof::Jwt { kid, tenant, token } => {
                 let key = self.signing_key(kid).await?;
-                if !key.is_some_and(|key| key.is_accepted(self.now())) {
+                if !key.is_some_and(|key| key.may_have_signed(token.expire_time, self.now())) {
                     return Err(refused(Reason::TokenSignatureInvalid.as_str()));
                 }
                 let row = self.token(tenant, &token.id).await?;

@@ -229,12 +229,13 @@ async fn no_session_is_made_of_a_password_that_has_just_been_changed() {
     sqlx::query("BEGIN IMMEDIATE").execute(&mut blocker).await.unwrap();
     let owner = acme.owner.clone();
     let name = acme.owner_name.clone();
-    // Both have done their hashing when the head becomes free; the change is first in the queue.
+    // Both have done their hashing when the head becomes free; the change is first in the queue. Nothing tells from outside
+    // that somebody waits for the head: each is given many times what a hash takes.
     let change = tokio::spawn(async move { set(&owner, &name, ANOTHER, "").await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     let nobody = server.nobody();
     let signing_in = tokio::spawn(async move { sign_in(&nobody, "owner@acme.example", PASSWORD, "").await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(!change.is_finished() && !signing_in.is_finished());
     sqlx::query("ROLLBACK").execute(&mut blocker).await.unwrap();
     let changed = change.await.unwrap().unwrap().revision;

@@ -3,7 +3,7 @@
 
 use super::{CannotDecide, Index};
 use crate::domain::clock::Time;
-use crate::domain::jwt::{Claims, kid_of, verify};
+use crate::domain::jwt::{Claims, verify};
 use crate::domain::signing::{Jwks, SigningKey};
 use hashbrown::HashMap;
 use parking_lot::RwLock;
@@ -29,9 +29,9 @@ impl Signing {
 }
 
 impl Index {
-    /// The signing key of that id, if what it has signed is accepted.
-    pub fn signing_key(&self, kid: &str, now: Time) -> Option<Arc<SigningKey>> {
-        self.signing.keys.read().get(kid).filter(|key| key.is_accepted(now)).cloned()
+    /// The signing key of that id, whatever has become of it.
+    pub fn signing_key(&self, kid: &str) -> Option<Arc<SigningKey>> {
+        self.signing.keys.read().get(kid).cloned()
     }
 
     /// Every signing key there is or was.
@@ -54,10 +54,8 @@ impl Index {
         *self.signing.issuer.write() = issuer.into();
     }
 
-    /// What a JWT says and the key that signed it, if that is one of ours and accepted. Nothing else is decided here.
-    pub fn read_jwt(&self, text: &str, now: Time) -> Option<(Claims, Arc<SigningKey>)> {
-        let key = self.signing_key(&kid_of(text)?, now)?;
-        let claims = verify(text, &key.public_key, &self.issuer())?;
-        Some((claims, key))
+    /// What a JWT says, if `key` has signed it. Nothing else is decided here.
+    pub fn read_jwt(&self, text: &str, key: &SigningKey) -> Option<Claims> {
+        verify(text, &key.public_key, &self.issuer())
     }
 }

@@ -128,17 +128,20 @@ fn an_import_that_was_cut_off_goes_on_after_the_last_line_that_is_done() {
 fn a_server_that_goes_away_is_waited_for_a_little_and_then_the_line_is_told() {
     let mut t = Terminal::new();
     let mut command = keyward();
-    command.args(["keys", "import", "-", "--batch", "1", "--timeout", "2s"]);
+    let resume = t.dir.path().join("progress");
+    command
+        .args(["keys", "import", "-", "--format", "jsonl", "--batch", "1", "--timeout", "2s", "--resume-file"])
+        .arg(&resume);
     command.env("KEYWARD_SERVER", &t.server.admin_addr).env("KEYWARD_KEY", &t.owner);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"{\"credential\": \"credential number 1\"}\n").unwrap();
     let begun = std::time::Instant::now();
-    while !is_good(&t, "credential number 1") {
+    // Until the answer has come.
+    while !std::fs::read_to_string(&resume).is_ok_and(|text| text.starts_with("1\n")) {
         assert!(begun.elapsed().as_secs() < 30);
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    // The answer is on its way; what is sent after this is not taken any more.
-    std::thread::sleep(std::time::Duration::from_millis(300));
     let other = tempfile::TempDir::new().unwrap();
     let next = crate::harness::process::Process::start(&other.path().join("keyward.db"), &[]);
     std::mem::replace(&mut t.server, next).kill();
