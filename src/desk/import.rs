@@ -85,13 +85,9 @@ pub async fn import(desk: Desk, caller: Caller, call: Call, batch: Batch) -> Res
     let edit = desk.edit(&caller, call).await?;
     edit.live_tenant(&parent.tenant).await?;
     let owner = owner_of_new(&edit, &parent).await?;
-    let user = match owner.user() {
-        Some(user) => edit.draft.user(&parent.tenant, user).await?,
-        None => None,
-    };
-    let whose = user.as_ref().map(whose_user);
+    let whose = edit.draft.owner_user(&parent.tenant, Some(&owner)).await?.as_ref().map(whose_user);
+    let role = whose.as_ref().map(|whose| whose.role);
     edit.demand(&Demand { collection: Collection::Keys, id: "*", action: "import", whose })?;
-    let role = edit.draft.owner_state(&parent.tenant, Some(&owner)).await?.map(|state| state.role);
     let application = match &owner {
         Owner::Application(id) => edit.draft.application(&parent.tenant, id).await?,
         Owner::User(_) => None,

@@ -386,6 +386,22 @@ async fn what_is_imported_for_an_application_holds_no_more_than_that() {
     server.check("a credential of line 1").may("doc/1", "read").allowed().await;
     server.check("a credential of line 2").denied(&[Reason::NotFound]).await;
     server.check("a credential of line 4").denied(&[Reason::NotFound]).await;
+
+    // Whose the application is decides who may: a member for its own, and no admin for an owner's.
+    let (member_user, member) = server.user(&acme, "max", UserRole::Member).await;
+    let (_, admin) = server.user(&acme, "adam", UserRole::Admin).await;
+    let request = CreateApplicationRequest {
+        parent: member_user.name,
+        application: Some(Application { grants: vec![resources("doc/*", &["read"])], ..Application::default() }),
+        ..Default::default()
+    };
+    let made = member.applications().create_application(request).await.unwrap().into_inner();
+    let own = made.application.unwrap().name;
+    for client in [&member, &admin] {
+        assert_eq!(import(client, &own, vec![holding(6, "doc/1", "read")]).await.imported_count, 1);
+    }
+    let (_, end) = sent(&admin, vec![batch(&name, 1, vec![holding(7, "doc/1", "read")])]).await;
+    refused(end, Code::PermissionDenied);
 }
 
 #[tokio::test]
