@@ -31,8 +31,10 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a handler waits for its own revision.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How many of the last revisions are verified before anything is loaded.
+/// How many of the last revisions are verified before anything is loaded, and how many changes: an import makes a
+/// thousand of them with each revision.
 const VERIFIED: i64 = 10_000;
+const VERIFIED_CHANGES: u64 = 50_000;
 
 /// A handle on the follower. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ impl Ledger {
 /// every [`Ledger`] is gone.
 pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock) -> Result<Ledger> {
     // What was changed while nobody followed would otherwise be taken for what was written.
-    store.verify(VERIFIED).await?;
+    store.verify(VERIFIED, VERIFIED_CHANGES).await?;
     let head = load(&store, &index, clock).await?;
     index.set_serving(true);
     let hint = Arc::new(Notify::new());

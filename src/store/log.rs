@@ -74,10 +74,23 @@ impl Store {
             .collect()
     }
 
-    /// Reads the last `revisions` of the ledger again and checks that they are what was written: no revision, event or
-    /// change is missing, added or edited. Answers with the head, and otherwise says where it breaks.
-    pub async fn verify(&self, revisions: i64) -> Result<Head> {
-        let before = self.head_revision().await?.saturating_sub(revisions);
+    /// Reads the end of the ledger again, at most so many `revisions` and about so many `changes`, and checks that they are
+    /// what was written: no revision, event or change is missing, added or edited. Answers with the head, and otherwise
+    /// says where it breaks.
+    pub async fn verify(&self, revisions: i64, changes: u64) -> Result<Head> {
+        let first: Option<i64> = ledger_change::Entity::find()
+            .select_only()
+            .column(ledger_change::Column::Rev)
+            .filter(ledger_change::Column::Shard.eq(SHARD))
+            .order_by_desc(ledger_change::Column::Rev)
+            .order_by_desc(ledger_change::Column::Seq)
+            .offset(changes)
+            .limit(1)
+            .into_tuple()
+            .one(&self.follower)
+            .await
+            .map_err(sort)?;
+        let before = self.head_revision().await?.saturating_sub(revisions).max(first.unwrap_or_default());
         let event = audit_event::Entity::find_by_id(before).one(&self.follower).await.map_err(sort)?;
         let mut head = match event {
             Some(event) => Head { revision: event.revision, chain: event.chain },

@@ -42,7 +42,9 @@ async fn mutations_at_the_same_time_have_revisions_without_a_gap() {
     let audited = ledger::audit(&server.database()).await;
     assert_eq!(audited.events.len() as i64, first + 64);
     let store = Store::open(&format!("sqlite:{}", server.database().display()), Clock::default()).await.unwrap();
-    assert_eq!(store.verify(i64::MAX).await.unwrap().revision, first + 64);
+    for (revisions, changes) in [(i64::MAX, 1_000_000), (i64::MAX, 10), (i64::MAX, 0), (5, 1_000_000), (0, 0)] {
+        assert_eq!(store.verify(revisions, changes).await.unwrap().revision, first + 64, "{revisions} {changes}");
+    }
     store.close().await.unwrap();
 }
 
