@@ -2,5 +2,6 @@
 //! index. It knows `store` and `check`, and nobody's request.
 
 mod follow;
+pub mod protocol;
 
 pub use follow::{Ledger, follow};

@@ -282,7 +282,7 @@ impl Server {
             tracing::warn!("calls were still under way after the drain time-out and were cut off");
             self.tasks.shutdown().await;
         }
-        self.index.set_serving(false);
+        self.index.stop();
         let closed = timeout_at(deadline, async {
             flush_uses(&self.store, &self.index).await;
             let closed = self.store.close().await;

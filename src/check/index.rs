@@ -12,8 +12,9 @@ mod signing;
 use super::CannotDecide;
 use super::jwt::Verified;
 use super::uses::Uses;
+use crate::clock::boot_time;
 use crate::domain::change::Change;
-use crate::domain::clock::Time;
+use crate::domain::clock::{Moment, Time};
 use crate::domain::credential::Digest;
 use crate::domain::decision::Held;
 use crate::domain::facts::Holder;
@@ -29,7 +30,7 @@ use signing::Signing;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 
 /// Enough that growing one shard of ten million entries takes about a millisecond.
 const SHARDS: usize = 1024;
@@ -47,8 +48,11 @@ type Shard<K> = RwLock<HashMap<K, Entry>>;
 #[derive(Debug)]
 pub struct Index {
     sequence: AtomicU64,
+    /// Held while the sequence number is odd.
+    writing: Mutex<()>,
     applied: AtomicI64,
-    is_serving: AtomicBool,
+    /// Until when it may answer, on the clock of [`boot_time`].
+    valid_until: AtomicU64,
     credentials: Box<[Shard<Digest>]>,
     things: Box<[Shard<Place>]>,
     hasher: RandomState,
@@ -79,8 +83,9 @@ impl Default for Index {
     fn default() -> Self {
         Self {
             sequence: AtomicU64::new(0),
+            writing: Mutex::default(),
             applied: AtomicI64::new(0),
-            is_serving: AtomicBool::new(false),
+            valid_until: AtomicU64::new(Moment::NEVER.nanos()),
             credentials: shards(),
             things: shards(),
             hasher: RandomState::new(),
@@ -104,14 +109,59 @@ impl Index {
         self.applied.load(Ordering::Acquire)
     }
 
-    /// Whether it may answer.
-    pub fn is_serving(&self) -> bool {
-        self.is_serving.load(Ordering::Acquire)
+    /// Until when it may answer, unless that is moved; [`Moment::NEVER`] if it may not.
+    pub fn valid_until(&self) -> Moment {
+        Moment::from_nanos(self.valid_until.load(Ordering::Acquire))
     }
 
-    /// Lets it answer, or stops it.
-    pub fn set_serving(&self, is_serving: bool) {
-        self.is_serving.store(is_serving, Ordering::Release);
+    /// Whether it may answer now.
+    pub fn is_serving(&self) -> bool {
+        boot_time() < self.valid_until()
+    }
+
+    /// Lets it answer until then. Only the follower calls it, once everything up to the head that it has polled is in.
+    pub fn renew(&self, valid_until: Moment) {
+        self.overwrite(|| self.valid_until.store(valid_until.nanos(), Ordering::Relaxed));
+    }
+
+    /// Stops it: nothing is answered any more that is not decided yet.
+    pub fn stop(&self) {
+        self.renew(Moment::NEVER);
+    }
+
+    /// Forgets everything, so that it can be loaded anew; stopped first.
+    pub fn clear(&self) {
+        // What is taken out is freed after the view is whole again.
+        let (credentials, things) = (shards::<Digest>(), shards::<Place>());
+        self.overwrite(|| {
+            self.valid_until.store(Moment::NEVER.nanos(), Ordering::Relaxed);
+            self.applied.store(0, Ordering::Relaxed);
+            for (mine, empty) in self.credentials.iter().zip(&credentials) {
+                std::mem::swap(&mut *mine.write(), &mut *empty.write());
+            }
+            for (mine, empty) in self.things.iter().zip(&things) {
+                std::mem::swap(&mut *mine.write(), &mut *empty.write());
+            }
+        });
+        self.users.write().clear();
+        self.tenants.write().clear();
+        self.root.lock().clear();
+        self.ending.lock().clear();
+        self.credential_count.store(0, Ordering::Relaxed);
+        self.foreign_count.store(0, Ordering::Release);
+        self.signing.clear();
+    }
+
+    /// Does something to what readers see while the sequence number is odd: a view that meets it starts again.
+    ///
+    /// INVARIANT (one view): in `write` nothing allocates and nothing waits but for a reader to leave a shard.
+    fn overwrite(&self, write: impl FnOnce()) {
+        let _one_at_a_time = self.writing.lock();
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        write();
+        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
     }
 
     /// How many credentials it knows, current and retired.
@@ -176,8 +226,10 @@ impl Index {
         loop {
             let before = self.sequence.load(Ordering::Acquire);
             if before.is_multiple_of(2) {
-                let is_serving = self.is_serving.load(Ordering::Relaxed);
+                let valid_until = Moment::from_nanos(self.valid_until.load(Ordering::Relaxed));
                 let answer = look(self.applied.load(Ordering::Relaxed));
+                // The clock is read after the view was taken, each time: a thread may have been stopped anywhere before.
+                let is_serving = boot_time() < valid_until;
                 fence(Ordering::Acquire);
                 if self.sequence.load(Ordering::Relaxed) == before {
                     return if is_serving { Ok(answer) } else { Err(CannotDecide) };
@@ -231,16 +283,12 @@ impl Index {
             prepared.push(self.prepare(change));
         }
         self.make_room(&prepared);
-        // INVARIANT (one view): from here until the number is even again, nothing allocates and nothing waits but for
-        // a reader to leave a shard.
-        let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        for change in &mut prepared {
-            self.put(change);
-        }
-        self.applied.store(revision, Ordering::Relaxed);
-        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+        self.overwrite(|| {
+            for change in &mut prepared {
+                self.put(change);
+            }
+            self.applied.store(revision, Ordering::Relaxed);
+        });
         // The entries that were replaced are freed here, after the view is whole again.
         drop(prepared);
     }

@@ -83,14 +83,14 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock) -> Result<Le
     // What was changed while nobody followed would otherwise be taken for what was written.
     store.verify(VERIFIED, VERIFIED_CHANGES).await?;
     let head = load(&store, &index, clock).await?;
-    index.set_serving(true);
+    index.renew(crate::domain::clock::Moment::MAX);
     let hint = Arc::new(Notify::new());
     let (sender, progress) = watch::channel(Progress { applied: head.revision, is_broken: false });
     let following = tokio::spawn(run(store, Arc::clone(&index), clock.clone(), head, Arc::clone(&hint), sender));
     tokio::spawn(async move {
         // However it ends, nobody keeps this index current any more.
         let ended = following.await;
-        index.set_serving(false);
+        index.stop();
         if let Err(failure) = ended {
             tracing::error!("the follower failed: {failure}");
         }
@@ -134,14 +134,14 @@ async fn run(
                 if !last_failure.is_empty() {
                     tracing::info!(revision = head.revision, "the ledger can be followed again");
                     last_failure.clear();
-                    index.set_serving(true);
+                    index.renew(crate::domain::clock::Moment::MAX);
                     progress.send_modify(|progress| progress.is_broken = false);
                 }
             }
             Err(failure) => {
                 // A gap or another history is no outage: what the index holds may be what was taken back.
                 if matches!(failure, Error::Internal(_)) || last_success.elapsed() >= LEASE {
-                    index.set_serving(false);
+                    index.stop();
                     progress.send_modify(|progress| progress.is_broken = true);
                 }
                 let cause = std::error::Error::source(&failure).map(ToString::to_string).unwrap_or_default();
