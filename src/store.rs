@@ -16,6 +16,7 @@ mod open;
 mod passwords;
 mod read;
 mod readmit;
+mod replicas;
 mod rows;
 mod signing;
 mod snapshot;
@@ -28,6 +29,7 @@ pub use open::Store;
 pub use passwords::StoredPassword;
 pub use read::{KeyQuery, Page};
 pub use readmit::RowDirectory;
+pub use replicas::{Poll, ReplicaRow, Roll};
 pub use signing::Sealed;
 
 #[cfg(test)]
