@@ -16,6 +16,7 @@ pub mod jwt;
 pub mod key;
 pub mod mail;
 pub mod name;
+pub mod narrow;
 pub mod network;
 pub mod password;
 pub mod permission;

@@ -17,6 +17,7 @@ mod passwords;
 mod read;
 mod readmit;
 mod rows;
+mod seen;
 mod signing;
 mod snapshot;
 mod write;
