@@ -264,7 +264,8 @@ fn session_has(before: &Session, after: &Session) -> bool {
 }
 
 fn signing_key_has(before: &SigningKey, after: &SigningKey) -> bool {
-    let SigningKey { kid: _, public_key, create_time: _, sign_time: _, retire_time, is_compromised, revision: _ } = after;
+    let SigningKey { kid: _, public_key, create_time: _, sign_time: _, retire_time, is_compromised, revision: _ } =
+        after;
     // However far ahead it is: from when it is known on, nothing is accepted that lives too long.
     *public_key != before.public_key
         || is_sooner(before.retire_time, *retire_time)
