@@ -18,6 +18,7 @@ mod read;
 mod readmit;
 mod replicas;
 mod rows;
+mod seen;
 mod signing;
 mod snapshot;
 mod write;
