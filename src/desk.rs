@@ -277,7 +277,7 @@ impl Edit<'_> {
             source_ip: self.call.source_ip,
             detail,
         };
-        let revision = self.draft.commit(changes, entry, replay).await?;
+        let revision = self.draft.commit(changes, entry, replay).await?.revision;
         self.desk.ledger.applied(revision).await?;
         Ok(revision)
     }
@@ -299,8 +299,7 @@ impl Edit<'_> {
 
     /// Answers that nothing is left to do, once the index has what was seen.
     pub(crate) async fn nothing<T>(self, thing: T) -> Result<Changed<T>> {
-        let revision = self.draft.head();
-        drop(self.draft);
+        let revision = self.draft.unchanged().await?;
         self.desk.ledger.applied(revision).await?;
         Ok(Changed { thing, revision })
     }

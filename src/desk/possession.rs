@@ -158,7 +158,7 @@ async fn end_in_tenant(
         }
     }
     if ended.is_empty() {
-        return Ok(draft.head());
+        return draft.unchanged().await;
     }
     let names: Vec<String> = ended.keys().cloned().collect();
     let entry = Entry {
@@ -172,7 +172,7 @@ async fn end_in_tenant(
         detail: json!({ "count": count, "keys": names, "reason": reason.as_str() }),
     };
     let changes = ended.into_values().map(Endable::into_change).collect();
-    draft.commit(changes, entry, None).await
+    Ok(draft.commit(changes, entry, None).await?.revision)
 }
 
 async fn find(draft: &Draft, digest: &Digest) -> Result<Option<Endable>> {

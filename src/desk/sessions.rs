@@ -123,7 +123,7 @@ async fn open(desk: Desk, call: Call, proven: Proven) -> Result<SignedIn> {
         source_ip: call.source_ip,
         detail: json!({ "after": describe_session(&session) }),
     };
-    let revision = draft.commit(vec![Change::Session(Box::new(session.clone()))], entry, None).await?;
+    let revision = draft.commit(vec![Change::Session(Box::new(session.clone()))], entry, None).await?.revision;
     desk.ledger.applied(revision).await?;
     Ok(SignedIn { session: Session { revision, ..session }, text, revision })
 }

@@ -330,7 +330,7 @@ pub(super) fn row_of_jwt(jwt: &VerifiedJwt, revoke_time: Time) -> Result<AccessT
 }
 
 async fn commit(desk: &Desk, draft: Draft, change: Change, entry: Entry) -> Result<i64> {
-    let revision = draft.commit(vec![change], entry, None).await?;
+    let revision = draft.commit(vec![change], entry, None).await?.revision;
     desk.ledger.applied(revision).await?;
     Ok(revision)
 }

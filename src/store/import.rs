@@ -45,7 +45,7 @@ impl Draft {
             }
             let secrets = api_key_secret::Entity::find()
                 .filter(api_key_secret::Column::Digest.is_in(wanted))
-                .all(&self.transaction)
+                .all(self.transaction())
                 .await
                 .map_err(sort)?;
             let (own, others): (Vec<_>, Vec<_>) = secrets.into_iter().partition(|row| row.tenant_id == tenant.as_str());
@@ -70,7 +70,7 @@ impl Draft {
             ($entity:ident) => {{
                 let select = $entity::Entity::find().select_only().column($entity::Column::Digest);
                 let select = select.filter($entity::Column::Digest.is_in(wanted.iter().map(Vec::as_slice)));
-                found.extend(select.into_tuple::<Vec<u8>>().all(&self.transaction).await.map_err(sort)?);
+                found.extend(select.into_tuple::<Vec<u8>>().all(self.transaction()).await.map_err(sort)?);
             }};
         }
         look!(root_secret);
@@ -87,7 +87,7 @@ impl Draft {
         let rows = api_key::Entity::find()
             .filter(api_key::Column::TenantId.eq(tenant.as_str()))
             .filter(api_key::Column::Id.is_in(ids.iter().copied()))
-            .all(&self.transaction)
+            .all(self.transaction())
             .await
             .map_err(sort)?;
         Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
@@ -103,7 +103,7 @@ impl Draft {
                 .filter(api_key::Column::TenantId.eq(tenant.as_str()))
                 .filter(api_key::Column::Id.is_in(chunk.iter().map(KeyId::as_str)))
                 .into_tuple()
-                .all(&self.transaction)
+                .all(self.transaction())
                 .await
                 .map_err(sort)?;
             taken.extend(found.iter().filter_map(|id| KeyId::find(id)));
@@ -129,25 +129,25 @@ impl Draft {
                 .filter(api_key::Column::TenantId.eq(tenant.as_str()))
                 .filter(api_key::Column::NameKey.is_in(chunk.iter().map(Vec::as_slice)))
                 .into_tuple()
-                .all(&self.transaction)
+                .all(self.transaction())
                 .await
                 .map_err(sort)?;
             taken.extend(found.iter().flatten().filter_map(|key| by_key.get(key)).map(|name| (*name).to_owned()));
         }
         Ok(taken)
     }
+}
 
-    /// Writes the rows of new keys and of their secrets.
-    pub(super) async fn write_new_keys(&self, changes: &[Change]) -> Result<()> {
-        let mut keys = Vec::with_capacity(changes.len());
-        let mut secrets = Vec::with_capacity(changes.len());
-        for change in changes {
-            if let Change::Key(key) = change {
-                keys.push(rows::key_row(key)?);
-                secrets.extend(rows::secret_rows(key));
-            }
+/// Writes the rows of new keys and of their secrets.
+pub(super) async fn write_new_keys(transaction: &DatabaseTransaction, changes: &[Change]) -> Result<()> {
+    let mut keys = Vec::with_capacity(changes.len());
+    let mut secrets = Vec::with_capacity(changes.len());
+    for change in changes {
+        if let Change::Key(key) = change {
+            keys.push(rows::key_row(key)?);
+            secrets.extend(rows::secret_rows(key));
         }
-        insert(keys, &self.transaction).await?;
-        insert(secrets, &self.transaction).await
     }
+    insert(keys, transaction).await?;
+    insert(secrets, transaction).await
 }

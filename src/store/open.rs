@@ -1,6 +1,7 @@
 //! Opening the database: one process, one file, one writing connection.
 
 use super::failure::sort;
+use super::group::Groups;
 use super::migration::Migrator;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -23,6 +24,8 @@ pub struct Store {
     /// One connection of the follower's own: lists must not keep it from what was revoked.
     pub(super) follower: DatabaseConnection,
     pub(super) clock: Clock,
+    /// Where mutations wait for their turn.
+    pub(super) groups: Arc<Groups>,
     /// Told when mail was committed.
     pub(super) mail_queued: Arc<Notify>,
     path: PathBuf,
@@ -38,8 +41,8 @@ impl Store {
         Migrator::up(&writer, None).await.map_err(|error| cannot_open(&path, error))?;
         let reader = Database::connect(options(&path, 4)).await.map_err(|error| cannot_open(&path, error))?;
         let follower = Database::connect(options(&path, 1)).await.map_err(|error| cannot_open(&path, error))?;
-        let (mail_queued, lock) = (Arc::default(), Arc::new(lock));
-        let store = Self { writer, reader, follower, clock, mail_queued, path, lock };
+        let (mail_queued, groups, lock) = (Arc::default(), Arc::default(), Arc::new(lock));
+        let store = Self { writer, reader, follower, clock, groups, mail_queued, path, lock };
         store.found().await?;
         Ok(store)
     }

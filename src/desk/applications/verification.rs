@@ -87,7 +87,7 @@ pub async fn verify(desk: Desk, call: Call, name: ApplicationName, token: Digest
         source_ip: call.source_ip,
         detail: json!({ "before": before, "after": describe(&application) }),
     };
-    let revision = draft.commit(vec![Change::Application(Box::new(application.clone()))], entry, None).await?;
+    let revision = draft.commit(vec![Change::Application(Box::new(application.clone()))], entry, None).await?.revision;
     desk.ledger.applied(revision).await?;
     Ok(Equipped { application: Application { revision, ..application }, secret: Some(text), revision })
 }
