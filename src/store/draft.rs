@@ -4,7 +4,7 @@
 
 use super::entity::{api_key, replay, tenant, tenant_user};
 use super::failure::sort;
-use super::group::{Ending, Turn, Wish};
+use super::group::{Cache, Ending, Turn, Wish};
 use super::mail::MailMark;
 use super::open::Store;
 use super::rows;
@@ -117,27 +117,83 @@ impl Draft {
         (credential, secret)
     }
 
+    /// The transaction, to write to: what waits of others is written before, so that taking this back spares it.
+    pub(super) async fn writing(&self) -> Result<&DatabaseTransaction> {
+        self.settle().await?;
+        Ok(self.transaction())
+    }
+
+    /// Has the rows written that wait in the group, before what may be among them is looked for.
+    pub(super) async fn settle(&self) -> Result<()> {
+        self.turn.settle().await
+    }
+
+    /// What the group knows already, or what `read` says, which it knows from then on. Nobody else writes meanwhile.
+    pub(super) async fn known<T: Clone>(
+        &self,
+        find: impl Fn(&Cache) -> Option<T>,
+        keep: impl FnOnce(&mut Cache, T),
+        read: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let known = find(&self.turn.work.cache.lock());
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let found = read.await?;
+        keep(&mut self.turn.work.cache.lock(), found.clone());
+        Ok(found)
+    }
+
     /// The tenant of that id, deleted or not.
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>> {
-        let row = tenant::Entity::find_by_id(id.as_str()).one(self.transaction()).await.map_err(sort)?;
-        row.map(rows::tenant).transpose()
+        let read = async {
+            let row = tenant::Entity::find_by_id(id.as_str()).one(self.transaction()).await.map_err(sort)?;
+            row.map(rows::tenant).transpose()
+        };
+        let keep = |cache: &mut Cache, found| drop(cache.tenants.insert(id.clone(), found));
+        self.known(|cache| cache.tenants.get(id).cloned(), keep, read).await
     }
 
     /// The user of that id, deleted or not.
     pub async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>> {
-        let place = (tenant.as_str().to_owned(), id.as_str().to_owned());
-        let row = tenant_user::Entity::find_by_id(place).one(self.transaction()).await.map_err(sort)?;
-        row.map(rows::user).transpose()
+        let place = (tenant.clone(), id.clone());
+        let read = async {
+            let row = (tenant.as_str().to_owned(), id.as_str().to_owned());
+            let row = tenant_user::Entity::find_by_id(row).one(self.transaction()).await.map_err(sort)?;
+            row.map(rows::user).transpose()
+        };
+        let keep = |cache: &mut Cache, found| drop(cache.users.insert(place.clone(), found));
+        self.known(|cache| cache.users.get(&place).cloned(), keep, read).await
     }
 
     /// The key of that id, deleted or not.
     pub async fn key(&self, tenant: &TenantId, id: &KeyId) -> Result<Option<Key>> {
-        super::read::key(self.transaction(), tenant.as_str(), id.as_str()).await
+        let place = (tenant.clone(), id.clone());
+        let read = async {
+            let waits = self.turn.work.delayed.lock().holds_key(&place);
+            if waits {
+                self.turn.settle().await?;
+            }
+            super::read::key(self.transaction(), tenant.as_str(), id.as_str()).await
+        };
+        let keep = |cache: &mut Cache, found| drop(cache.keys.insert(place.clone(), found));
+        self.known(|cache| cache.keys.get(&place).cloned(), keep, read).await
     }
 
     /// The key that has, or had, this secret.
     pub async fn key_of_digest(&self, digest: &Digest) -> Result<Option<Key>> {
-        super::read::key_of_digest(self.transaction(), digest).await
+        let read = async {
+            let waits = self.turn.work.delayed.lock().holds_digest(digest);
+            if waits {
+                self.turn.settle().await?;
+            }
+            super::read::key_place_of_digest(self.transaction(), digest).await
+        };
+        let keep = |cache: &mut Cache, found| drop(cache.key_digests.insert(*digest, found));
+        match self.known(|cache| cache.key_digests.get(digest).cloned(), keep, read).await? {
+            Some((tenant, id)) => self.key(&tenant, &id).await,
+            None => Ok(None),
+        }
     }
 
     /// The master key of a user.
@@ -164,7 +220,8 @@ impl Draft {
 
     /// The root credential.
     pub async fn root(&self) -> Result<Option<Root>> {
-        super::read::root(self.transaction()).await
+        let read = super::read::root(self.transaction());
+        self.known(|cache| cache.root.clone(), |cache, found| cache.root = Some(found), read).await
     }
 
     /// The first owner of a tenant: the one who was made with it, or the oldest that is left.
@@ -215,9 +272,23 @@ impl Draft {
         if !key.holds_display_name() {
             return Ok(false);
         }
+        let name_key = rows::name_key(key.owner.as_ref(), &key.display_name);
+        // A name that waits to be written settles it. One that is written may wait to be given up.
+        if self.turn.work.delayed.lock().holds_name(&key.tenant, &name_key) {
+            self.turn.settle().await?;
+        }
+        if !self.holds_name(key, &name_key).await? {
+            return Ok(false);
+        }
+        self.turn.settle().await?;
+        self.holds_name(key, &name_key).await
+    }
+
+    /// Whether the rows have another key of that name.
+    async fn holds_name(&self, key: &Key, name_key: &[u8]) -> Result<bool> {
         let found = api_key::Entity::find()
             .filter(api_key::Column::TenantId.eq(key.tenant.as_str()))
-            .filter(api_key::Column::NameKey.eq(rows::name_key(key.owner.as_ref(), &key.display_name)))
+            .filter(api_key::Column::NameKey.eq(name_key))
             .filter(api_key::Column::Id.ne(key.id.as_str()))
             .count(self.transaction())
             .await

@@ -7,6 +7,8 @@
 //! if it fails, or is dropped, the others are spared. Nobody waits for anything but the database while a group is open,
 //! and every wait ends.
 
+mod cache;
+mod delayed;
 mod lost;
 mod record;
 
@@ -18,6 +20,8 @@ use super::open::Store;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::error::{Error, Result};
+pub(super) use cache::Cache;
+use delayed::Delayed;
 use lost::Outcome;
 use parking_lot::Mutex;
 use record::Record;
@@ -28,17 +32,20 @@ use sea_orm::{
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a mutation waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a mutation may have the transaction, and how long one step of the leader may take.
-pub(super) const STEP: Duration = Duration::from_secs(2);
+/// How long a mutation may have the transaction: a quarter of the usual lease.
+const TURN: Duration = Duration::from_millis(2500);
+
+/// How long one step of the leader may take.
+const STEP: Duration = Duration::from_secs(2);
 
 /// How long opening a group may take: getting a connection, and waiting for whoever has the head.
-pub(super) const OPENING: Duration = Duration::from_secs(5);
+const OPENING: Duration = Duration::from_secs(5);
 
 /// A group takes in no more after this: far below a quarter of any lease, for it keeps other replicas from writing.
 const LIFE: Duration = Duration::from_millis(100);
@@ -62,10 +69,12 @@ struct Queue {
     is_led: bool,
 }
 
-/// The transaction, and what of it is not written yet.
+/// The transaction, what was read in it, and what of it is not written yet.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) transaction: DatabaseTransaction,
+    pub(super) cache: Mutex<Cache>,
+    pub(super) delayed: Mutex<Delayed>,
     pub(super) record: Mutex<Record>,
 }
 
@@ -78,15 +87,30 @@ pub(super) struct Turn {
     pub(super) back: Back,
 }
 
+impl Turn {
+    /// Has what waits to be written written: it is to be read, or something that must not be written before it. The leader
+    /// does it, whom nobody can cancel.
+    pub(super) async fn settle(&self) -> Result<()> {
+        if self.work.delayed.lock().is_empty() {
+            return Ok(());
+        }
+        let (done, settled) = oneshot::channel();
+        if let Some(leader) = &self.back.0 {
+            let _gone = leader.send(Message::Settle(done));
+        }
+        settled.await.map_err(|_| Error::unavailable("the database failed those who share the commit"))
+    }
+}
+
 /// Tells the leader how a turn ended; that it was dropped, if nothing else.
 #[derive(Debug)]
-pub(super) struct Back(Option<oneshot::Sender<Ending>>);
+pub(super) struct Back(Option<mpsc::UnboundedSender<Message>>);
 
 impl Back {
     pub(super) fn tell(mut self, ending: Ending) {
         if let Some(leader) = self.0.take() {
             // A leader that is gone has dropped the transaction, and says so by dropping the answer.
-            let _gone = leader.send(ending);
+            let _gone = leader.send(Message::Ended(ending));
         }
     }
 }
@@ -94,13 +118,20 @@ impl Back {
 impl Drop for Back {
     fn drop(&mut self) {
         if let Some(leader) = self.0.take() {
-            let _gone = leader.send(Ending::Dropped);
+            let _gone = leader.send(Message::Ended(Ending::Dropped));
         }
     }
 }
 
 /// Where a mutation hears what became of it.
 pub(super) type Answer = oneshot::Sender<Result<Committed>>;
+
+/// What a mutation tells its leader.
+#[derive(Debug)]
+pub(super) enum Message {
+    Settle(oneshot::Sender<()>),
+    Ended(Ending),
+}
 
 /// How a turn ended.
 #[derive(Debug)]
@@ -259,7 +290,8 @@ impl Group {
         };
         let transaction = store.writer.begin_with_options(mode).await.map_err(sort)?;
         let head = locked_head(&transaction).await?;
-        let work = Work { transaction, record: Mutex::default() };
+        let (cache, delayed, record) = Default::default();
+        let work = Work { transaction, cache, delayed, record };
         Ok(Self {
             work: Arc::new(work),
             head,
@@ -277,20 +309,25 @@ impl Group {
     /// Gives one its turn. Whether there can be another; an error is everybody's.
     async fn serve(&mut self, place: oneshot::Sender<Result<Turn>>) -> Result<bool> {
         if self.changes > 0 && !self.is_marked {
-            bounded(async { self.work.transaction.execute_unprepared("SAVEPOINT member").await.map_err(sort) }).await?;
-            self.is_marked = true;
+            self.mark().await?;
         }
-        let (back, ending) = oneshot::channel();
+        let (back, mut messages) = mpsc::unbounded_channel();
         let turn = Turn { work: Arc::clone(&self.work), head: self.head, back: Back(Some(back)) };
-        if let Err(unwanted) = place.send(Ok(turn)) {
-            // It has gone away, and has done nothing.
-            if let Ok(turn) = unwanted {
-                turn.back.tell(Ending::Dropped);
+        // Whoever has gone away has done nothing; dropped, its turn says so.
+        let _gone = place.send(Ok(turn));
+        let end_time = Instant::now() + TURN;
+        let ending = loop {
+            let message = timeout_at(end_time, messages.recv()).await;
+            match message.map_err(|_| Error::unavailable("a mutation kept the others waiting for too long"))? {
+                Some(Message::Settle(done)) => {
+                    self.settle().await?;
+                    let _gone = done.send(());
+                }
+                Some(Message::Ended(ending)) => break ending,
+                None => break Ending::Dropped,
             }
-            return Ok(true);
-        }
-        let ending = timeout(STEP, ending).await.map_err(|_| Error::unavailable("a mutation took too long"))?;
-        match ending.unwrap_or(Ending::Dropped) {
+        };
+        match ending {
             Ending::Dropped => self.take_back().await,
             Ending::Unchanged(answer) => {
                 self.members.push(Member { committed: self.head, mail: None, answer });
@@ -299,10 +336,14 @@ impl Group {
             Ending::Commit(wish) => {
                 let Wish { changes, entry, replay, now, mail, answer } = *wish;
                 let count = changes.len();
-                match bounded(self.work.write(self.head, changes, entry, replay, now)).await {
+                let may_wait = self.work.may_wait(&changes);
+                if !may_wait {
+                    self.settle().await?;
+                }
+                match bounded(self.work.write(self.head, changes, entry, replay, now, may_wait)).await {
                     Ok(committed) => {
                         self.head = committed;
-                        self.is_marked = false;
+                        self.is_marked &= may_wait;
                         self.changes = self.changes.saturating_add(count.max(1));
                         self.members.push(Member { committed, mail: Some(mail), answer });
                         Ok(true)
@@ -315,6 +356,22 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// Sets the point to which the next turn can be taken back.
+    async fn mark(&mut self) -> Result<()> {
+        bounded(async { self.work.transaction.execute_unprepared("SAVEPOINT member").await.map_err(sort) }).await?;
+        self.is_marked = true;
+        Ok(())
+    }
+
+    /// Writes the rows that wait. The turn that is on has written nothing before.
+    async fn settle(&mut self) -> Result<()> {
+        if self.work.delayed.lock().is_empty() {
+            return Ok(());
+        }
+        bounded(self.work.write_delayed()).await?;
+        self.mark().await
     }
 
     /// Takes back what the last turn wrote. Without others there is nothing to spare, and this group ends.
@@ -370,7 +427,7 @@ fn answer(members: Vec<Member>, outcome: Result<()>) {
 }
 
 /// The head, locked until the transaction ends.
-pub(super) async fn locked_head(transaction: &DatabaseTransaction) -> Result<Committed> {
+async fn locked_head(transaction: &DatabaseTransaction) -> Result<Committed> {
     let head = ledger_head::Entity::find_by_id(SHARD).lock_exclusive().one(transaction).await.map_err(sort)?;
     let head = head.ok_or_else(|| Error::internal("the ledger has no head"))?;
     let chain = head.chain.try_into().map_err(|_| Error::internal("the ledger's chain is not 32 bytes"))?;

@@ -37,6 +37,7 @@ impl Draft {
     /// The keys of a tenant that have, or had, one of these digests: each with that one secret only. `None` for what
     /// belongs to another tenant, or is no key's.
     pub async fn holders(&self, tenant: &TenantId, digests: &[Digest]) -> Result<HashMap<Digest, Option<Key>>> {
+        self.settle().await?;
         let mut holders = HashMap::new();
         for chunk in digests.chunks(CHUNK) {
             let wanted: Vec<Vec<u8>> = chunk.iter().map(|digest| digest.as_bytes().to_vec()).collect();
@@ -95,6 +96,7 @@ impl Draft {
 
     /// Which of these ids keys of the tenant have, or had.
     pub async fn taken_key_ids(&self, tenant: &TenantId, ids: &[KeyId]) -> Result<HashSet<KeyId>> {
+        self.settle().await?;
         let mut taken = HashSet::new();
         for chunk in ids.chunks(CHUNK) {
             let found: Vec<String> = api_key::Entity::find()
@@ -118,6 +120,7 @@ impl Draft {
         owner: &Owner,
         names: &[&str],
     ) -> Result<HashSet<String>> {
+        self.settle().await?;
         let by_key: HashMap<Vec<u8>, &str> =
             names.iter().map(|name| (rows::name_key(Some(owner), name), *name)).collect();
         let wanted: Vec<Vec<u8>> = by_key.keys().cloned().collect();

@@ -110,7 +110,7 @@ impl Draft {
     /// Keeps the private half of a new key, which is to be committed with this mutation.
     pub async fn keep_private_half(&self, key: &SigningKey, sealed: Sealed) -> Result<()> {
         signing_key::Entity::insert(row(key, Some(sealed)))
-            .exec_without_returning(self.transaction())
+            .exec_without_returning(self.writing().await?)
             .await
             .map_err(sort)?;
         Ok(())
@@ -122,7 +122,7 @@ impl Draft {
             .col_expr(signing_key::Column::Nonce, Expr::value(Option::<Vec<u8>>::None))
             .col_expr(signing_key::Column::Ciphertext, Expr::value(Option::<Vec<u8>>::None))
             .filter(signing_key::Column::Kid.is_in(kids))
-            .exec(self.transaction())
+            .exec(self.writing().await?)
             .await
             .map_err(sort)?;
         Ok(())

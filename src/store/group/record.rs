@@ -31,7 +31,18 @@ impl Record {
 }
 
 impl Work {
-    /// Writes a mutation after `head`; the head it leads to.
+    /// Whether the rows of these changes can be written later, together with those of others.
+    pub(super) fn may_wait(&self, changes: &[Change]) -> bool {
+        self.delayed.lock().may_take(changes, &self.cache.lock())
+    }
+
+    /// Writes the rows that wait.
+    pub(super) async fn write_delayed(&self) -> Result<()> {
+        let delayed = std::mem::take(&mut *self.delayed.lock());
+        delayed.write(&self.transaction).await
+    }
+
+    /// Writes a mutation after `head`, or what of it may not wait; the head it leads to.
     pub(super) async fn write(
         &self,
         head: Committed,
@@ -39,15 +50,19 @@ impl Work {
         entry: Entry,
         replay: Option<Replay>,
         now: Time,
+        may_wait: bool,
     ) -> Result<Committed> {
+        self.cache.lock().forget(&changes);
         let revision = head.revision.saturating_add(1);
         let mut payloads = Vec::with_capacity(changes.len());
         let mut log = Vec::with_capacity(changes.len());
-        let is_bulk = is_bulk(&changes);
+        let is_bulk = !may_wait && is_bulk(&changes);
         for (place, change) in changes.iter_mut().enumerate() {
             let is_new = change.is_new();
             change.set_revision(revision);
-            if !is_bulk {
+            if let (true, Change::Key(key)) = (may_wait, &*change) {
+                self.delayed.lock().take(key, is_new)?;
+            } else if !is_bulk {
                 write::write(&self.transaction, change, is_new).await?;
             }
             let payload = serde_json::to_string(&change).map_err(Error::internal)?;
@@ -94,8 +109,9 @@ impl Work {
         Ok(Committed { revision, chain })
     }
 
-    /// Writes what was kept, and the head it leads to.
+    /// Writes everything that waits, and the head it leads to.
     pub(super) async fn flush(&self, head: Committed) -> Result<()> {
+        self.write_delayed().await?;
         let Record { changes, events, replays, last_time } = std::mem::take(&mut *self.record.lock());
         insert(changes, &self.transaction).await?;
         let events = events.into_iter().map(|event| audit_event::ActiveModel::from(event).reset_all());
