@@ -105,6 +105,11 @@ pub struct Status {
 }
 
 impl Ledger {
+    /// After how long a change is in force everywhere, waited for or not (W).
+    pub fn bound(&self) -> Duration {
+        self.timing.wait()
+    }
+
     /// Waits until `revision`, which was committed, is in the index.
     pub async fn applied(&self, revision: i64) -> Result<()> {
         self.shared.hint.notify_one();

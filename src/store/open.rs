@@ -1,6 +1,7 @@
 //! Opening the database: one process, one file, one writing connection.
 
 use super::failure::sort;
+use super::group::Groups;
 use super::migration::Migrator;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -27,6 +28,8 @@ pub struct Store {
     /// Another, for what must be durable before a replica rests on it.
     pub(super) registry: DatabaseConnection,
     pub(super) clock: Clock,
+    /// Where mutations wait for their turn.
+    pub(super) groups: Arc<Groups>,
     /// Told when mail was committed.
     pub(super) mail_queued: Arc<Notify>,
     path: PathBuf,
@@ -42,8 +45,8 @@ impl Store {
         Migrator::up(&writer, None).await.map_err(|error| cannot_open(&path, error))?;
         let reader = Database::connect(options(&path, 4)).await.map_err(|error| cannot_open(&path, error))?;
         let (follower, keeper, registry) = (reader.clone(), reader.clone(), writer.clone());
-        let (mail_queued, lock) = (Arc::default(), Arc::new(lock));
-        let store = Self { writer, reader, follower, keeper, registry, clock, mail_queued, path, lock };
+        let (mail_queued, groups, lock) = (Arc::default(), Arc::default(), Arc::new(lock));
+        let store = Self { writer, reader, follower, keeper, registry, clock, groups, mail_queued, path, lock };
         store.found().await?;
         Ok(store)
     }
