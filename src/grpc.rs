@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks gRPC")]
 
 mod applications;
+pub mod arrive;
 mod caller;
 mod check;
 mod convert;

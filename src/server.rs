@@ -17,6 +17,7 @@ use crate::desk::tokens::Mints;
 use crate::domain::credential::Credential;
 use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
+use crate::grpc::arrive::ArriveLayer;
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::{Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
@@ -149,7 +150,8 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
-        let observe = ObserveLayer::new(telemetry.instruments());
+        let arrive = ArriveLayer::new(Arc::clone(&index), ledger.clone());
+        let layers = (ObserveLayer::new(telemetry.instruments()), arrive);
         let decisions = &telemetry.instruments().decisions;
         let check = |door| {
             CheckServiceServer::new(CheckApi::new(&api, door, Arc::clone(decisions)))
@@ -168,8 +170,8 @@ impl Server {
         // First, since its address is the issuer that the others name unless one is given.
         let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
         index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
-        let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
-        let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
+        let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, layers.clone(), stopped.clone()).await?;
+        let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, layers, stopped.clone()).await?;
         tasks.spawn(post.run(stopped.clone()));
         tasks.spawn(upkeep::note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         tasks.spawn(upkeep::sweep(store.clone(), clock.clone(), stopped.clone()));
