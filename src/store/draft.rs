@@ -8,6 +8,7 @@ use super::group::{Cache, Ending, Turn, Wish};
 use super::mail::MailMark;
 use super::open::Store;
 use super::rows;
+use super::seen::Seen;
 use crate::domain::change::{Change, Root};
 use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, Digest, Prefix, mint};
@@ -73,13 +74,14 @@ pub struct Draft {
     turn: Turn,
     now: Time,
     pub(super) mail: MailMark,
+    pub(super) seen: Seen,
 }
 
 impl Store {
     /// Starts a mutation: waits for its turn, under the lock of the ledger's head.
     pub async fn begin(&self) -> Result<Draft> {
         let turn = self.turn().await?;
-        Ok(Draft { turn, now: self.clock.now(), mail: self.mail_mark() })
+        Ok(Draft { turn, now: self.clock.now(), mail: self.mail_mark(), seen: Seen::default() })
     }
 }
 
@@ -151,7 +153,7 @@ impl Draft {
             row.map(rows::tenant).transpose()
         };
         let keep = |cache: &mut Cache, found| drop(cache.tenants.insert(id.clone(), found));
-        self.known(|cache| cache.tenants.get(id).cloned(), keep, read).await
+        Ok(self.seen.note(self.known(|cache| cache.tenants.get(id).cloned(), keep, read).await?))
     }
 
     /// The user of that id, deleted or not.
@@ -163,7 +165,7 @@ impl Draft {
             row.map(rows::user).transpose()
         };
         let keep = |cache: &mut Cache, found| drop(cache.users.insert(place.clone(), found));
-        self.known(|cache| cache.users.get(&place).cloned(), keep, read).await
+        Ok(self.seen.note(self.known(|cache| cache.users.get(&place).cloned(), keep, read).await?))
     }
 
     /// The key of that id, deleted or not.
@@ -177,7 +179,7 @@ impl Draft {
             super::read::key(self.transaction(), tenant.as_str(), id.as_str()).await
         };
         let keep = |cache: &mut Cache, found| drop(cache.keys.insert(place.clone(), found));
-        self.known(|cache| cache.keys.get(&place).cloned(), keep, read).await
+        Ok(self.seen.note(self.known(|cache| cache.keys.get(&place).cloned(), keep, read).await?))
     }
 
     /// The key that has, or had, this secret.
@@ -215,13 +217,13 @@ impl Draft {
                 query.filter(api_key::Column::OwnerKind.eq("user")).filter(api_key::Column::OwnerId.eq(user.as_str()));
         }
         let Some(row) = query.one(self.transaction()).await.map_err(sort)? else { return Ok(None) };
-        super::read::key(self.transaction(), &row.tenant_id, &row.id).await
+        Ok(self.seen.note(super::read::key(self.transaction(), &row.tenant_id, &row.id).await?))
     }
 
     /// The root credential.
     pub async fn root(&self) -> Result<Option<Root>> {
         let read = super::read::root(self.transaction());
-        self.known(|cache| cache.root.clone(), |cache, found| cache.root = Some(found), read).await
+        Ok(self.seen.note(self.known(|cache| cache.root.clone(), |cache, found| cache.root = Some(found), read).await?))
     }
 
     /// The first owner of a tenant: the one who was made with it, or the oldest that is left.
@@ -234,7 +236,7 @@ impl Draft {
             .one(self.transaction())
             .await
             .map_err(sort)?;
-        row.map(rows::user).transpose()
+        Ok(self.seen.note(row.map(rows::user).transpose()?))
     }
 
     /// How many owners of a tenant are neither suspended nor deleted, `besides` this one.
@@ -320,7 +322,7 @@ impl Draft {
     /// Makes it durable: rows, change log, event and head, all or nothing, in one transaction with those who have their
     /// turn before and after. Once this was polled it goes on, whether or not anybody waits for the answer.
     pub async fn commit(self, changes: Vec<Change>, entry: Entry, replay: Option<Replay>) -> Result<Committed> {
-        let Self { turn: Turn { work, head: _, back }, now, mail } = self;
+        let Self { turn: Turn { work, head: _, back }, now, mail, seen: _ } = self;
         let (answer, answered) = oneshot::channel();
         drop(work);
         back.tell(Ending::Commit(Box::new(Wish { changes, entry, replay, now, mail, answer })));
@@ -329,7 +331,7 @@ impl Draft {
 
     /// Ends it without a change: the revision that what was read rests on, once that is durable.
     pub async fn unchanged(self) -> Result<i64> {
-        let Self { turn: Turn { work, head: _, back }, now: _, mail: _ } = self;
+        let Self { turn: Turn { work, head: _, back }, now: _, mail: _, seen: _ } = self;
         let (answer, answered) = oneshot::channel();
         drop(work);
         back.tell(Ending::Unchanged(answer));

@@ -64,7 +64,7 @@ impl Draft {
         let place = (tenant.clone(), id.clone());
         let read = find_application(self.transaction(), tenant.as_str(), id.as_str());
         let keep = |cache: &mut Cache, found| drop(cache.applications.insert(place.clone(), found));
-        self.known(|cache| cache.applications.get(&place).cloned(), keep, read).await
+        Ok(self.seen.note(self.known(|cache| cache.applications.get(&place).cloned(), keep, read).await?))
     }
 
     /// The application that has, or had, this secret.
@@ -83,26 +83,26 @@ impl Draft {
 
     /// The access token of that id; a JWT only once it is revoked.
     pub async fn token(&self, tenant: &TenantId, id: &TokenId) -> Result<Option<AccessToken>> {
-        find_token(self.transaction(), tenant.as_str(), id.as_str()).await
+        Ok(self.seen.note(find_token(self.transaction(), tenant.as_str(), id.as_str()).await?))
     }
 
     /// The opaque access token of that text.
     pub async fn token_of_digest(&self, digest: &Digest) -> Result<Option<AccessToken>> {
         let keep = |cache: &mut Cache, found| drop(cache.tokens.insert(*digest, found));
         let read = find_token_of(self.transaction(), digest);
-        self.known(|cache| cache.tokens.get(digest).cloned(), keep, read).await
+        Ok(self.seen.note(self.known(|cache| cache.tokens.get(digest).cloned(), keep, read).await?))
     }
 
     /// The session of that id.
     pub async fn session(&self, tenant: &TenantId, id: &SessionId) -> Result<Option<Session>> {
-        find_session(self.transaction(), tenant.as_str(), id.as_str()).await
+        Ok(self.seen.note(find_session(self.transaction(), tenant.as_str(), id.as_str()).await?))
     }
 
     /// The session of that text.
     pub async fn session_of_digest(&self, digest: &Digest) -> Result<Option<Session>> {
         let keep = |cache: &mut Cache, found| drop(cache.sessions.insert(*digest, found));
         let read = find_session_of(self.transaction(), digest);
-        self.known(|cache| cache.sessions.get(digest).cloned(), keep, read).await
+        Ok(self.seen.note(self.known(|cache| cache.sessions.get(digest).cloned(), keep, read).await?))
     }
 }
 
