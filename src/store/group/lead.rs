@@ -116,8 +116,8 @@ impl Group {
         }
         let (back, mut messages) = mpsc::unbounded_channel();
         let turn = Turn { work: Arc::clone(&self.work), head: self.head, back: Back(Some(back)) };
-        // Whoever has gone away has done nothing; dropped, its turn says so.
-        let _gone = place.send(Ok(turn));
+        // Whoever has gone away has done nothing; dropped here, its turn says so.
+        drop(place.send(Ok(turn)));
         let end_time = Instant::now() + TURN;
         let ending = loop {
             let message = timeout_at(end_time, messages.recv()).await;
