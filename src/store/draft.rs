@@ -223,7 +223,8 @@ impl Draft {
     /// The root credential.
     pub async fn root(&self) -> Result<Option<Root>> {
         let read = super::read::root(self.transaction());
-        Ok(self.seen.note(self.known(|cache| cache.root.clone(), |cache, found| cache.root = Some(found), read).await?))
+        let root = self.known(|cache| cache.root.clone(), |cache, found| cache.root = Some(found), read).await?;
+        Ok(self.seen.note(root))
     }
 
     /// The first owner of a tenant: the one who was made with it, or the oldest that is left.

@@ -105,7 +105,7 @@ impl Draft {
     /// The signing key of that id, under the lock.
     pub async fn signing_key(&self, kid: &str) -> Result<Option<SigningKey>> {
         let row = signing_key::Entity::find_by_id(kid).one(self.transaction()).await.map_err(sort)?;
-        Ok(self.seen.note(row.map(signing_key).transpose()?))
+        row.map(signing_key).transpose()
     }
 
     /// Keeps the private half of a new key, which is to be committed with this mutation.

@@ -66,7 +66,11 @@ async fn write_secrets(transaction: &DatabaseTransaction, key: &Key, is_new: boo
     Ok(())
 }
 
-async fn write_application_secrets(transaction: &DatabaseTransaction, application: &Application, is_new: bool) -> Result<()> {
+async fn write_application_secrets(
+    transaction: &DatabaseTransaction,
+    application: &Application,
+    is_new: bool,
+) -> Result<()> {
     use application_secret::Column;
     let kept: Vec<Vec<u8>> = application.secrets.iter().map(|secret| secret.digest.as_bytes().to_vec()).collect();
     if !is_new {
