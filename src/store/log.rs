@@ -9,7 +9,7 @@ use super::rows::check_reader;
 use crate::domain::change::Change;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
 
 /// How many revisions are verified at a time.
@@ -107,7 +107,7 @@ impl Store {
 
     /// The points that the ledger led to after `from`, each with the stored form of what changed.
     async fn links_after(&self, from: &Head, limit: i64) -> Result<Vec<(Head, Vec<String>)>> {
-        let transaction = self.follower.begin().await.map_err(sort)?;
+        let transaction = self.read_at_once().await?;
         let head = head(&transaction).await?;
         if head == *from {
             transaction.commit().await.map_err(sort)?;
