@@ -24,6 +24,7 @@ mod check;
 mod cli;
 mod descent;
 mod durability;
+mod engines;
 mod errors;
 mod events;
 mod harness;
