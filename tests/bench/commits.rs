@@ -3,7 +3,17 @@
 //! Clients and server share the machine with the database. Run by `cargo bench --bench commits`; the ratios are what
 //! counts. `cargo bench --bench commits -- sqlite` takes SQLite instead, without the bare row.
 
-#![expect(clippy::expect_used, reason = "a bench may panic")]
+#![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a bench may panic")]
+
+/// What starts a PostgreSQL for the tests starts one here.
+#[allow(dead_code, clippy::allow_attributes, reason = "the tests use more of it")]
+#[path = "."]
+mod harness {
+    #[path = "../it/harness/daemon.rs"]
+    pub(crate) mod daemon;
+    #[path = "../it/harness/postgres.rs"]
+    pub(crate) mod postgres;
+}
 
 use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};
@@ -13,12 +23,6 @@ use keyward::proto::v1::*;
 use keyward::server::Server;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::collections::VecDeque;
-use std::fs::Permissions;
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -34,68 +38,6 @@ const MANY: usize = 64;
 const PER_CHANNEL: usize = 8;
 
 type Metadata = MetadataValue<tonic::metadata::Ascii>;
-
-/// A PostgreSQL of our own, as its makers ship it, that ends with us.
-struct Postgres {
-    folder: TempDir,
-    url: String,
-}
-
-impl Postgres {
-    fn start() -> Self {
-        let folder = TempDir::new().expect("a folder");
-        // It refuses to run as root.
-        if let Some((user, group)) = postgres_ids() {
-            chown(folder.path(), Some(user), Some(group)).expect("a folder of its own");
-        }
-        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).expect("permissions");
-        let data = folder.path().join("data");
-        let data = data.to_str().expect("a path");
-        run("initdb", &["-D", data, "-U", "keyward", "-A", "trust", "-E", "UTF8", "--locale", "C", "--no-instructions"]);
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
-        let socket = folder.path().display();
-        let options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={socket}");
-        let log = folder.path().join("log");
-        let log = log.to_str().expect("a path");
-        run("pg_ctl", &["-D", data, "-l", log, "-o", &options, "-w", "start"]);
-        Self { url: format!("postgres://keyward@127.0.0.1:{port}/postgres"), folder }
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let data = self.folder.path().join("data");
-        run("pg_ctl", &["-D", &data.to_string_lossy(), "-m", "immediate", "-w", "stop"]);
-    }
-}
-
-fn postgres_ids() -> Option<(u32, u32)> {
-    let id = |kind: &str| -> Option<u32> {
-        let said = Command::new("id").args([kind, "postgres"]).output().ok()?;
-        String::from_utf8(said.stdout).ok()?.trim().parse().ok()
-    };
-    let own = Command::new("id").arg("-u").output().ok()?;
-    (own.stdout == b"0\n").then(|| id("-u").zip(id("-g"))).flatten()
-}
-
-fn program(name: &str) -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        versions.map(|version| version.path().join("bin").join(name)).filter(|path| path.is_file()).collect();
-    found.sort();
-    found.pop().unwrap_or_else(|| Path::new(name).to_owned())
-}
-
-fn run(name: &str, words: &[&str]) {
-    let mut command = Command::new(program(name));
-    command.args(words).current_dir("/").stdout(Stdio::null()).stdin(Stdio::null());
-    if let Some((user, group)) = postgres_ids() {
-        command.uid(user).gid(group);
-    }
-    assert!(command.status().expect("PostgreSQL is installed").success(), "{name} fails");
-}
 
 /// What one block did: how many, in what time, and how long each took.
 #[derive(Default)]
@@ -261,14 +203,14 @@ async fn clients(address: &str, root: &str, word: &str, tenants: usize) -> Vec<C
 async fn main() {
     let is_sqlite = std::env::args().any(|word| word == "sqlite");
     let folder = TempDir::new().expect("a folder");
-    let postgres = (!is_sqlite).then(Postgres::start);
-    let url = match &postgres {
-        Some(postgres) => postgres.url.clone(),
-        None => format!("sqlite:{}", folder.path().join("keyward.db").display()),
-    };
-    let pool = match &postgres {
-        Some(postgres) => Some(Arc::new(bare_tables(&postgres.url).await)),
-        None => None,
+    let postgres = (!is_sqlite).then(|| harness::postgres::start(&["shared_buffers=128MB"]));
+    let (url, pool) = match &postgres {
+        Some(postgres) => {
+            let url = harness::postgres::database_on(postgres).await;
+            let pool = bare_tables(&url).await;
+            (url, Some(pool))
+        }
+        None => (format!("sqlite:{}", folder.path().join("keyward.db").display()), None),
     };
     let args = ServeArgs {
         database_url: Some(url.into()),

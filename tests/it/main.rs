@@ -22,6 +22,7 @@ mod authorization;
 mod canary;
 mod check;
 mod cli;
+mod commits;
 mod descent;
 mod durability;
 mod engines;
