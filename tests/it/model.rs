@@ -93,6 +93,7 @@ struct Request {
 /// At the first, the second, the third process.
 const FIRST: Request = Request { at: 0, caller: None, retries: None };
 const SECOND: Request = Request { at: 1, ..FIRST };
+const THIRD: Request = Request { at: 2, ..FIRST };
 
 const RETRY: Request = Request { retries: Some(0), ..SECOND };
 const BY_REVOKED: Request = Request { caller: Some(0), ..FIRST };
@@ -112,6 +113,10 @@ struct Configuration {
     checks: bool,
     /// Whether COMMIT's answer may be lost.
     loses_answers: bool,
+    /// Whether rows may be fenced before W is over.
+    fences_early: bool,
+    /// Whether true time since each commit is counted, for G3.
+    counts_age: bool,
     mistake: Option<Mistake>,
 }
 
@@ -136,9 +141,13 @@ impl Model for Configuration {
     }
 }
 
-/// Two units of a lease, three of a timer that runs fast.
+/// A lease of two units, and a wait of two when it runs fast.
 const DRIFTING: Clocks = Clocks { lease: 4, slow: 2, fast: 3, any: false };
+/// Of three: here a wait of no more than D is too short.
 const LONG: Clocks = Clocks { lease: 6, ..DRIFTING };
+/// Of one, for larger configurations.
+const SHORT: Clocks = Clocks { lease: 2, ..DRIFTING };
+const ANY: Clocks = Clocks { any: true, ..DRIFTING };
 
 const PLAIN: Configuration = Configuration {
     name: "a replica, a writer",
@@ -149,8 +158,50 @@ const PLAIN: Configuration = Configuration {
     leaves: false,
     checks: false,
     loses_answers: false,
+    fences_early: true,
+    counts_age: true,
     mistake: None,
 };
+
+/// What is left out where there is much else.
+const LARGE: Configuration = Configuration { clocks: SHORT, fences_early: false, counts_age: false, ..PLAIN };
+
+const REJOINS: Configuration =
+    Configuration { name: "it crashes, leaves, joins again", ids: [2, 0, 0], crashes: 1, leaves: true, ..PLAIN };
+const TWO_REPLICAS: Configuration =
+    Configuration { name: "two replicas, a writer", ids: [1, 1, 0], requests: &[THIRD], ..LARGE };
+
+/// Explored by every run of the tests.
+const SAFE: &[Configuration] = &[
+    PLAIN,
+    Configuration { name: "every clock as it likes", clocks: ANY, ..PLAIN },
+    Configuration { name: "every clock as it likes, the replica writes", clocks: ANY, requests: &[FIRST], ..PLAIN },
+    Configuration { name: "COMMIT's answers are lost", loses_answers: true, ..PLAIN },
+    REJOINS,
+    Configuration { name: "it crashes, leaves, joins again; it writes", requests: &[FIRST], ..REJOINS },
+    Configuration { name: "it crashes, joins again; checks in steps", leaves: false, checks: true, ..REJOINS },
+    Configuration { name: "two replicas, one of them writes", requests: &[FIRST], ..TWO_REPLICAS },
+];
+
+/// Explored by the long proofs, besides.
+const SAFE_LARGE: &[Configuration] = &[
+    Configuration { name: "a longer lease, every clock as it likes", clocks: Clocks { any: true, ..LONG }, ..PLAIN },
+    Configuration { name: "it joins again, every clock as it likes", clocks: ANY, loses_answers: true, ..REJOINS },
+    Configuration {
+        name: "two mutations, it crashes, leaves, joins again",
+        requests: &[SECOND, FIRST],
+        clocks: SHORT,
+        ..REJOINS
+    },
+    Configuration {
+        name: "two replicas, every clock as it likes",
+        clocks: Clocks { any: true, ..SHORT },
+        ..TWO_REPLICAS
+    },
+    Configuration { name: "two replicas, a longer lease", clocks: DRIFTING, ..TWO_REPLICAS },
+    Configuration { name: "two replicas that join again", ids: [2, 2, 0], ..TWO_REPLICAS },
+    Configuration { name: "two replicas, one crashes", crashes: 1, ..TWO_REPLICAS },
+];
 
 /// What was found in a configuration.
 struct Explored {
@@ -186,62 +237,64 @@ fn explore(configuration: Configuration, promise: Option<&'static str>) -> Explo
 fn is_safe(configuration: Configuration) {
     let explored = explore(configuration, None);
     let Explored { states, time, .. } = &explored;
-    println!("model: {:<62} {states:>8} states {:>6.1} s  safe and live", configuration.name, time.as_secs_f32());
+    println!("model: {:<65} {states:>8} states  safe and live, {:.1} s", configuration.name, time.as_secs_f32());
     assert!(explored.broken.is_empty(), "{}: {:#?}", configuration.name, explored.broken);
     assert!(explored.unseen.is_empty(), "{}: never seen: {:?}", configuration.name, explored.unseen);
 }
 
 /// Each mistake, where it shows, and what it breaks.
-fn mistakes() -> [(Mistake, Configuration, &'static str); 14] {
-    let two_writes = Configuration { name: "a replica, a writer of two", requests: &[SECOND, SECOND], ..PLAIN };
-    let again = Configuration { name: "a replica, a writer, a retry", requests: &[SECOND, RETRY], ..PLAIN };
-    let own_write = Configuration { name: "a replica that writes, a writer", requests: &[SECOND, FIRST], ..PLAIN };
-    let own_key =
-        Configuration { name: "a key that revokes, and is revoked", requests: &[SECOND, BY_REVOKED], ..PLAIN };
-    let in_steps = Configuration { name: "a replica, a writer, checks in steps", checks: true, ..PLAIN };
-    [
-        (Mistake::DataBeforeLease, PLAIN, G1),
-        (Mistake::NoLeaseCheck, PLAIN, G1),
-        (Mistake::NoMargin, Configuration { name: "a replica, a writer, a longer lease", clocks: LONG, ..PLAIN }, G1),
-        (Mistake::LeaseFromReply, PLAIN, G1),
-        (Mistake::OneTransactionJoin, PLAIN, G1),
-        (Mistake::CachedClock, PLAIN, G1),
-        (Mistake::RetryAtOnce, again, G1),
-        (Mistake::FencedExcluded, two_writes, G1),
-        (Mistake::AcknowledgeBeforeApplying, PLAIN, G1),
-        (Mistake::ViewPerStream, in_steps, G1),
-        (Mistake::LaggingPoll, PLAIN, G1),
-        (Mistake::TimerBeforeCommit, PLAIN, G1),
-        (Mistake::CallerNotReadAgain, own_key, V0),
-        (Mistake::SecondApplier, own_write, G1),
-    ]
+const MISTAKES: [(Mistake, Configuration, &str); 14] = [
+    (Mistake::DataBeforeLease, PLAIN, G1),
+    (Mistake::NoLeaseCheck, PLAIN, G1),
+    (Mistake::NoMargin, Configuration { name: "a replica, a writer, a longer lease", clocks: LONG, ..PLAIN }, G1),
+    (Mistake::LeaseFromReply, PLAIN, G1),
+    (Mistake::OneTransactionJoin, PLAIN, G1),
+    (Mistake::CachedClock, PLAIN, G1),
+    (Mistake::RetryAtOnce, Configuration { name: "a retry", requests: &[SECOND, RETRY], ..PLAIN }, G1),
+    (Mistake::FencedExcluded, Configuration { name: "two mutations", requests: &[SECOND, SECOND], ..LARGE }, G1),
+    (Mistake::AcknowledgeBeforeApplying, PLAIN, G1),
+    (Mistake::ViewPerStream, Configuration { name: "checks in steps", checks: true, ..PLAIN }, G1),
+    (Mistake::LaggingPoll, PLAIN, G1),
+    (Mistake::TimerBeforeCommit, PLAIN, G1),
+    (
+        Mistake::CallerNotReadAgain,
+        Configuration { name: "a revoked caller", requests: &[SECOND, BY_REVOKED], ..LARGE },
+        V0,
+    ),
+    (Mistake::SecondApplier, Configuration { name: "two writers", requests: &[SECOND, FIRST], ..LARGE }, G1),
+];
+
+fn is_long() -> bool {
+    number("KEYWARD_PROOF_MODEL", 0) > 0
 }
 
 #[test]
 fn correct_configurations_are_safe_and_live() {
-    is_safe(PLAIN);
+    SAFE.iter().for_each(|configuration| is_safe(*configuration));
+    if is_long() {
+        SAFE_LARGE.iter().for_each(|configuration| is_safe(*configuration));
+    }
 }
 
 #[test]
 fn every_mistake_is_found_out() {
-    let mut safe: Vec<&str> = Vec::new();
-    for (mistake, configuration, promise) in mistakes() {
+    let mut safe = Vec::new();
+    for (mistake, configuration, promise) in MISTAKES {
         if !safe.contains(&configuration.name) {
             safe.push(configuration.name);
             is_safe(configuration);
         }
         let explored = explore(Configuration { mistake: Some(mistake), ..configuration }, Some(promise));
-        let found = explored.broken.iter().find(|(name, _)| *name == promise);
-        let (_, steps) = found.unwrap_or_else(|| panic!("{mistake:?} goes unseen in {}", configuration.name));
+        let Some((_, steps)) = explored.broken.iter().find(|(name, _)| *name == promise) else {
+            panic!("{mistake:?} goes unseen in {}", configuration.name);
+        };
+        let (name, count, promise) = (format!("{mistake:?}"), steps.len(), promise.split_at(2).0);
         println!(
-            "model: {:<28} {:<38} {:>8} states  broken in {:>2} steps: {promise}",
-            format!("{mistake:?}"),
-            configuration.name,
-            explored.states,
-            steps.len()
+            "model: {:<38} {name:<26} {:>8} states  {promise} broken in {count} steps",
+            configuration.name, explored.states
         );
-        if number("KEYWARD_PROOF_MODEL", 0) > 0 {
-            println!("{steps:?}");
+        if is_long() {
+            println!("model: {steps:?}");
         }
     }
 }

@@ -47,6 +47,13 @@ impl Configuration {
                 }
             }
         }
+        // What is fenced already need not be.
+        for task in &mut state.tasks {
+            if let Task::Ok { outstanding } = task {
+                let active = RowId::all().filter(|row| matches!(state.rows[row.process][row.id], Row::Active { .. }));
+                *outstanding &= active.fold(0, |all, row| all | row.bit());
+            }
+        }
         (state != *last).then_some(state)
     }
 
@@ -89,7 +96,7 @@ impl Configuration {
         }
         let revoked = state.revoked_until(state.head);
         for (request, since) in state.since.iter_mut().enumerate() {
-            if revoked & (1 << request) != 0 {
+            if self.counts_age && revoked & (1 << request) != 0 {
                 older(since);
             }
         }

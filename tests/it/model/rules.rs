@@ -74,6 +74,11 @@ impl Configuration {
         if self.makes(Mistake::NoMargin) { self.clocks.lease } else { self.clocks.wait() }
     }
 
+    /// Whether this process is there at all.
+    fn takes_part(&self, process: usize) -> bool {
+        self.ids[process] > 0 || self.requests.iter().any(|request| request.at == process)
+    }
+
     /// Whether a check with this view would be let past the lease.
     pub fn passes(&self, process: &Process, view: View) -> bool {
         match self.mistake {
@@ -103,7 +108,7 @@ impl Configuration {
         if !self.clocks.any {
             return steps.push(Action::Tick(0));
         }
-        let runs = |process: usize| state.processes[process].life != Life::Down;
+        let runs = |process: usize| state.processes[process].life != Life::Down && self.takes_part(process);
         let may_be_fast = (0..PROCESSES).filter(|process| runs(*process)).fold(0, |all, process| all | 1 << process);
         steps.extend((0..1 << PROCESSES).filter(|fast| fast & !may_be_fast == 0).map(Action::Tick));
     }
@@ -139,7 +144,7 @@ impl Configuration {
             }
             Life::Stopped => steps.push(Action::DeleteOwn(process)),
         }
-        if own.life != Life::Down {
+        if own.life != Life::Down && self.takes_part(process) {
             if state.crashes > 0 && own.ids > 0 {
                 steps.push(Action::Crash(process));
             }
@@ -182,7 +187,9 @@ impl Configuration {
                 if timer == 0 {
                     steps.push(Action::TimeIsUp(request));
                 }
-                Self::fences(state, request, outstanding, steps);
+                if timer == 0 || self.fences_early {
+                    Self::fences(state, request, outstanding, steps);
+                }
             }
             Task::Ok { outstanding } => Self::fences(state, request, outstanding, steps),
             Task::Refused | Task::Lost => {}
