@@ -1,6 +1,8 @@
-//! The wall clock, given to whoever needs the time: the only place that reads it, so that a test can set it.
+//! The clocks. The wall clock is given to whoever needs the time, and read here only, so that a test can set it; what leases
+//! and barriers are measured by is [`boot_time`], which nobody can set.
 
-use crate::domain::clock::Time;
+use crate::domain::clock::{Moment, Time};
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -38,5 +40,17 @@ impl Clock {
     pub fn advance(&self, span: Duration) {
         let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
         self.offset_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+}
+
+/// The elapsed time of this machine, that which it slept through included (`CLOCK_BOOTTIME`, clock_gettime(2)). Leases are
+/// measured by it: `Instant` stands still while the machine is suspended, and the wall clock may be set.
+pub fn boot_time() -> Moment {
+    let now = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    match (seconds, nanos) {
+        (Ok(seconds), Ok(nanos)) => Moment::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos)),
+        // A clock that cannot be right ends every lease.
+        (Err(_), _) | (_, Err(_)) => Moment::MAX,
     }
 }

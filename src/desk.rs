@@ -33,6 +33,7 @@ use crate::keyring::Keyring;
 use crate::replica::Ledger;
 use crate::store::{Draft, Entry, Replay, RowDirectory, Store};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What every command works with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ pub struct Call {
     pub request_id: String,
     /// The address of the peer; empty on a Unix socket.
     pub source_ip: String,
+    /// By when its answer must be on its way, if it has said so.
+    pub deadline: Option<Instant>,
 }
 
 /// The name of a key.
@@ -151,6 +154,14 @@ impl Desk {
             credential_id: caller.credential_id().to_owned(),
             call,
         })
+    }
+}
+
+impl Desk {
+    /// Waits until what was committed is in force: on every replica if it takes something away (`narrows`), and otherwise
+    /// on this one.
+    pub(crate) async fn in_force(&self, revision: i64, narrows: bool, deadline: Option<Instant>) -> Result<()> {
+        if narrows { self.ledger.settled(revision, None, deadline).await } else { self.ledger.applied(revision).await }
     }
 }
 
@@ -277,8 +288,9 @@ impl Edit<'_> {
             source_ip: self.call.source_ip,
             detail,
         };
+        let narrows = changes.iter().any(|change| !change.is_new());
         let revision = self.draft.commit(changes, entry, replay).await?;
-        self.desk.ledger.applied(revision).await?;
+        self.desk.in_force(revision, narrows, self.call.deadline).await?;
         Ok(revision)
     }
 
@@ -301,7 +313,7 @@ impl Edit<'_> {
     pub(crate) async fn nothing<T>(self, thing: T) -> Result<Changed<T>> {
         let revision = self.draft.head();
         drop(self.draft);
-        self.desk.ledger.applied(revision).await?;
+        self.desk.in_force(revision, true, self.call.deadline).await?;
         Ok(Changed { thing, revision })
     }
 }

@@ -16,7 +16,9 @@ mod open;
 mod passwords;
 mod read;
 mod readmit;
+mod replicas;
 mod rows;
+mod seen;
 mod signing;
 mod snapshot;
 mod write;
@@ -28,6 +30,7 @@ pub use open::Store;
 pub use passwords::StoredPassword;
 pub use read::{KeyQuery, Page};
 pub use readmit::RowDirectory;
+pub use replicas::{Poll, ReplicaRow, Roll};
 pub use signing::Sealed;
 
 #[cfg(test)]

@@ -8,12 +8,13 @@
 mod entry;
 mod prepare;
 mod signing;
+mod view;
 
 use super::CannotDecide;
 use super::jwt::Verified;
 use super::uses::Uses;
 use crate::domain::change::Change;
-use crate::domain::clock::Time;
+use crate::domain::clock::{Moment, Time};
 use crate::domain::credential::Digest;
 use crate::domain::decision::Held;
 use crate::domain::facts::Holder;
@@ -29,17 +30,10 @@ use signing::Signing;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Enough that growing one shard of ten million entries takes about a millisecond.
 const SHARDS: usize = 1024;
-
-/// After how many tries in vain a reader lets others run.
-const TRIES_BEFORE_YIELD: u32 = 16;
-
-/// After how many views that a change cut short a reader gives up: a question so large that it never fits between two
-/// changes must not hold its thread for ever.
-const MAX_LOOKS: u32 = 1000;
 
 type Shard<K> = RwLock<HashMap<K, Entry>>;
 
@@ -47,8 +41,11 @@ type Shard<K> = RwLock<HashMap<K, Entry>>;
 #[derive(Debug)]
 pub struct Index {
     sequence: AtomicU64,
+    /// Held while the sequence number is odd.
+    writing: Mutex<()>,
     applied: AtomicI64,
-    is_serving: AtomicBool,
+    /// Until when it may answer, on the clock of [`crate::clock::boot_time`].
+    valid_until: AtomicU64,
     credentials: Box<[Shard<Digest>]>,
     things: Box<[Shard<Place>]>,
     hasher: RandomState,
@@ -79,8 +76,9 @@ impl Default for Index {
     fn default() -> Self {
         Self {
             sequence: AtomicU64::new(0),
+            writing: Mutex::default(),
             applied: AtomicI64::new(0),
-            is_serving: AtomicBool::new(false),
+            valid_until: AtomicU64::new(Moment::NEVER.nanos()),
             credentials: shards(),
             things: shards(),
             hasher: RandomState::new(),
@@ -102,16 +100,6 @@ impl Index {
     /// The revision up to which everything is in.
     pub fn applied(&self) -> i64 {
         self.applied.load(Ordering::Acquire)
-    }
-
-    /// Whether it may answer.
-    pub fn is_serving(&self) -> bool {
-        self.is_serving.load(Ordering::Acquire)
-    }
-
-    /// Lets it answer, or stops it.
-    pub fn set_serving(&self, is_serving: bool) {
-        self.is_serving.store(is_serving, Ordering::Release);
     }
 
     /// How many credentials it knows, current and retired.
@@ -169,33 +157,6 @@ impl Index {
         self.uses.take()
     }
 
-    /// Looks into the index in one consistent view. `look` is given the revision; it may run several times and must be
-    /// pure.
-    pub(super) fn view<T>(&self, look: impl Fn(i64) -> T) -> Result<T, CannotDecide> {
-        let (mut tries, mut looks) = (0_u32, 0_u32);
-        loop {
-            let before = self.sequence.load(Ordering::Acquire);
-            if before.is_multiple_of(2) {
-                let is_serving = self.is_serving.load(Ordering::Relaxed);
-                let answer = look(self.applied.load(Ordering::Relaxed));
-                fence(Ordering::Acquire);
-                if self.sequence.load(Ordering::Relaxed) == before {
-                    return if is_serving { Ok(answer) } else { Err(CannotDecide) };
-                }
-                looks = looks.saturating_add(1);
-                if looks == MAX_LOOKS {
-                    return Err(CannotDecide);
-                }
-            }
-            tries = tries.saturating_add(1);
-            if tries.is_multiple_of(TRIES_BEFORE_YIELD) {
-                std::thread::yield_now();
-            } else {
-                std::hint::spin_loop();
-            }
-        }
-    }
-
     /// What a digest leads to. Cloned, so that nobody waits for this reader to have decided.
     pub(super) fn credential(&self, digest: &Digest) -> Option<Entry> {
         self.credential_shard(digest)?.read().get(digest).cloned()
@@ -231,16 +192,12 @@ impl Index {
             prepared.push(self.prepare(change));
         }
         self.make_room(&prepared);
-        // INVARIANT (one view): from here until the number is even again, nothing allocates and nothing waits but for
-        // a reader to leave a shard.
-        let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        for change in &mut prepared {
-            self.put(change);
-        }
-        self.applied.store(revision, Ordering::Relaxed);
-        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+        self.overwrite(|| {
+            for change in &mut prepared {
+                self.put(change);
+            }
+            self.applied.store(revision, Ordering::Relaxed);
+        });
         // The entries that were replaced are freed here, after the view is whole again.
         drop(prepared);
     }
@@ -264,6 +221,29 @@ impl Index {
                 Some(Entry::Root { .. }) | None => {}
             }
         }
+    }
+
+    /// Forgets everything, so that it can be loaded anew; stopped first.
+    pub fn clear(&self) {
+        // What is taken out is freed after the view is whole again.
+        let (credentials, things) = (shards::<Digest>(), shards::<Place>());
+        self.overwrite(|| {
+            self.valid_until.store(Moment::NEVER.nanos(), Ordering::Relaxed);
+            self.applied.store(0, Ordering::Relaxed);
+            for (mine, empty) in self.credentials.iter().zip(&credentials) {
+                std::mem::swap(&mut *mine.write(), &mut *empty.write());
+            }
+            for (mine, empty) in self.things.iter().zip(&things) {
+                std::mem::swap(&mut *mine.write(), &mut *empty.write());
+            }
+        });
+        self.users.write().clear();
+        self.tenants.write().clear();
+        self.root.lock().clear();
+        self.ending.lock().clear();
+        self.credential_count.store(0, Ordering::Relaxed);
+        self.foreign_count.store(0, Ordering::Release);
+        self.signing.clear();
     }
 
     fn put(&self, change: &mut Prepared) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::change::{Change, Root};
+use crate::domain::clock::Moment;
 use crate::domain::credential::{Credential, CredentialId, Prefix, mint};
 use crate::domain::decision::Permission;
 use crate::domain::grant::Grant;
@@ -15,6 +16,8 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use uuid::Uuid;
+
+mod narrow;
 
 const NOW: Time = Time::from_micros(1_000_000_000);
 
@@ -245,7 +248,7 @@ proptest! {
         now in 0..25_u8,
     ) {
         let index = Index::default();
-        index.set_serving(true);
+        index.renew(Moment::MAX);
         let mut model = Model::default();
         let mut log = Vec::new();
         for (revision, steps) in (1..).zip(revisions) {
@@ -266,7 +269,7 @@ proptest! {
         }
         // Loaded from rows: only the last form of each thing, in any order, is the same index.
         let loaded = Index::default();
-        loaded.set_serving(true);
+        loaded.renew(Moment::MAX);
         let last: BTreeMap<String, Change> =
             log.into_iter().flatten().map(|change| (change.entity(), change)).collect();
         for change in last.into_values() {
@@ -294,7 +297,7 @@ fn what_is_not_serving_decides_nothing() {
 #[test]
 fn a_root_that_was_replaced_is_rotated_out() {
     let index = Index::default();
-    index.set_serving(true);
+    index.renew(Moment::MAX);
     let made = |revision| -> (Credential, Secret) {
         let (credential, id) = mint(&Prefix::default(), revision, &mut rand::rng());
         let digest = credential.digest();
@@ -317,7 +320,7 @@ fn a_root_that_was_replaced_is_rotated_out() {
 fn no_reader_ever_sees_a_mix_of_revisions() {
     const REVISIONS: i64 = 3000;
     let index = Index::default();
-    index.set_serving(true);
+    index.renew(Moment::MAX);
     let changes = |revision: i64| {
         let state = revision % 3;
         let watched = |id: &str| Key { is_suspended: state == 0, ..key("acme", id, "ada", &[(id, None)]) };

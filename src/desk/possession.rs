@@ -126,7 +126,7 @@ pub async fn revoke_credentials(
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    desk.ledger.applied(revision).await?;
+    desk.in_force(revision, true, call.deadline).await?;
     failure.map_or(Ok(revision), Err)
 }
 

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::store::{Draft, Entry, RowDirectory};
 use serde_json::json;
 use std::time::Duration;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 /// One text for an application that is not there, one that is not verified, and a wrong secret.
@@ -245,7 +246,7 @@ async fn create_opaque(
         source_ip: call.source_ip,
         detail: json!({ "after": describe(&token) }),
     };
-    let revision = commit(&desk, draft, Change::Token(Box::new(token.clone())), entry).await?;
+    let revision = commit(&desk, call.deadline, draft, Change::Token(Box::new(token.clone())), entry).await?;
     Ok(Minted { token: AccessToken { revision, ..token }, text, revision })
 }
 
@@ -329,9 +330,10 @@ pub(super) fn row_of_jwt(jwt: &VerifiedJwt, revoke_time: Time) -> Result<AccessT
     })
 }
 
-async fn commit(desk: &Desk, draft: Draft, change: Change, entry: Entry) -> Result<i64> {
+async fn commit(desk: &Desk, deadline: Option<Instant>, draft: Draft, change: Change, entry: Entry) -> Result<i64> {
+    let narrows = !change.is_new();
     let revision = draft.commit(vec![change], entry, None).await?;
-    desk.ledger.applied(revision).await?;
+    desk.in_force(revision, narrows, deadline).await?;
     Ok(revision)
 }
 

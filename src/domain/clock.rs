@@ -47,3 +47,37 @@ impl Time {
         Self(self.0.saturating_add(micros)).min(Self::MAX)
     }
 }
+
+/// A point on the elapsed-time clock of one machine, in nanoseconds since some moment of its own. It goes on while the
+/// process or the machine sleeps and nobody can set it; moments of two machines are never compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// Before every other: what is valid until then never was.
+    pub const NEVER: Self = Self(0);
+
+    /// After every other.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// From nanoseconds on that clock.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds on that clock.
+    pub const fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// `span` later.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long `earlier` has been over; zero if it is not.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}

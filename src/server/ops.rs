@@ -71,6 +71,7 @@ async fn nothing_here(headers: HeaderMap) -> Response {
 mod tests {
     use super::*;
     use crate::config::{Config, ServeArgs};
+    use crate::domain::clock::Moment;
     use crate::telemetry::Telemetry;
     use axum::body::{Body, to_bytes};
     use axum::http::{HeaderValue, Request};
@@ -110,10 +111,10 @@ mod tests {
         type Step<'a> = &'a dyn Fn(&Ops);
         let steps: [(Step<'_>, u16); 5] = [
             (&|_| (), 503),
-            (&|ops| ops.index.set_serving(true), 503),
+            (&|ops| ops.index.renew(Moment::MAX), 503),
             (&|ops| ops.health.set_serving(true), 200),
-            (&|ops| ops.index.set_serving(false), 503),
-            (&|ops| (ops.index.set_serving(true), ops.health.drain()).1, 503),
+            (&|ops| ops.index.stop(), 503),
+            (&|ops| (ops.index.renew(Moment::MAX), ops.health.drain()).1, 503),
         ];
         for (number, (step, expected)) in steps.into_iter().enumerate() {
             step(&ops);

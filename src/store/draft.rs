@@ -7,6 +7,7 @@ use super::failure::sort;
 use super::mail::MailMark;
 use super::open::Store;
 use super::rows::{self, READER};
+use super::seen::Seen;
 use crate::domain::change::{Change, Event, Root};
 use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, Digest, Prefix, mint};
@@ -67,6 +68,7 @@ pub struct Draft {
     head: ledger_head::Model,
     now: Time,
     pub(super) mail: MailMark,
+    pub(super) seen: Seen,
 }
 
 impl Store {
@@ -83,7 +85,7 @@ impl Store {
             .await
             .map_err(sort)?
             .ok_or_else(|| Error::internal("the ledger has no head"))?;
-        Ok(Draft { transaction, head, now: self.clock.now(), mail: self.mail_mark() })
+        Ok(Draft { transaction, head, now: self.clock.now(), mail: self.mail_mark(), seen: Seen::default() })
     }
 }
 
@@ -124,24 +126,25 @@ impl Draft {
     /// The tenant of that id, deleted or not.
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>> {
         let row = tenant::Entity::find_by_id(id.as_str()).one(&self.transaction).await.map_err(sort)?;
-        row.map(rows::tenant).transpose()
+        Ok(self.seen.note(row.map(rows::tenant).transpose()?))
     }
 
     /// The user of that id, deleted or not.
     pub async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>> {
         let place = (tenant.as_str().to_owned(), id.as_str().to_owned());
         let row = tenant_user::Entity::find_by_id(place).one(&self.transaction).await.map_err(sort)?;
-        row.map(rows::user).transpose()
+        Ok(self.seen.note(row.map(rows::user).transpose()?))
     }
 
     /// The key of that id, deleted or not.
     pub async fn key(&self, tenant: &TenantId, id: &KeyId) -> Result<Option<Key>> {
-        super::read::key(&self.transaction, tenant.as_str(), id.as_str()).await
+        let key = super::read::key(&self.transaction, tenant.as_str(), id.as_str()).await?;
+        Ok(self.seen.note(key))
     }
 
     /// The key that has, or had, this secret.
     pub async fn key_of_digest(&self, digest: &Digest) -> Result<Option<Key>> {
-        super::read::key_of_digest(&self.transaction, digest).await
+        Ok(self.seen.note(super::read::key_of_digest(&self.transaction, digest).await?))
     }
 
     /// The master key of a user.
@@ -163,12 +166,12 @@ impl Draft {
                 query.filter(api_key::Column::OwnerKind.eq("user")).filter(api_key::Column::OwnerId.eq(user.as_str()));
         }
         let Some(row) = query.one(&self.transaction).await.map_err(sort)? else { return Ok(None) };
-        super::read::key(&self.transaction, &row.tenant_id, &row.id).await
+        Ok(self.seen.note(super::read::key(&self.transaction, &row.tenant_id, &row.id).await?))
     }
 
     /// The root credential.
     pub async fn root(&self) -> Result<Option<Root>> {
-        super::read::root(&self.transaction).await
+        Ok(self.seen.note(super::read::root(&self.transaction).await?))
     }
 
     /// The first owner of a tenant: the one who was made with it, or the oldest that is left.
@@ -181,7 +184,7 @@ impl Draft {
             .one(&self.transaction)
             .await
             .map_err(sort)?;
-        row.map(rows::user).transpose()
+        Ok(self.seen.note(row.map(rows::user).transpose()?))
     }
 
     /// How many owners of a tenant are neither suspended nor deleted, `besides` this one.

@@ -98,13 +98,14 @@ pub(super) async fn put(db: &impl ConnectionTrait, key: &SigningKey) -> Result<(
 impl Draft {
     /// All signing keys, under the lock.
     pub async fn signing_keys(&self) -> Result<Vec<SigningKey>> {
-        keys(&self.transaction).await
+        let found = keys(&self.transaction).await?;
+        Ok(found.into_iter().filter_map(|key| self.seen.note(Some(key))).collect())
     }
 
     /// The signing key of that id, under the lock.
     pub async fn signing_key(&self, kid: &str) -> Result<Option<SigningKey>> {
         let row = signing_key::Entity::find_by_id(kid).one(&self.transaction).await.map_err(sort)?;
-        row.map(signing_key).transpose()
+        Ok(self.seen.note(row.map(signing_key).transpose()?))
     }
 
     /// Keeps the private half of a new key, which is to be committed with this mutation.

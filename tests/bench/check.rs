@@ -5,7 +5,7 @@
 
 use keyward::check::Index;
 use keyward::domain::change::Change;
-use keyward::domain::clock::Time;
+use keyward::domain::clock::{Moment, Time};
 use keyward::domain::credential::{Prefix, mint};
 use keyward::domain::decision::{Permission, Query};
 use keyward::domain::grant::Grant;
@@ -63,7 +63,7 @@ fn measure(size: usize) -> (Duration, Duration) {
         index.apply(revision, vec![Change::Key(Box::new(key_of(&tenant, &user, number, secret, now)))]);
         credentials.push(credential.expose().to_owned());
     }
-    index.set_serving(true);
+    index.renew(Moment::MAX);
     credentials.shuffle(&mut rng);
 
     let permissions = [Permission { resource: "apis/maps", action: "use" }];

@@ -22,6 +22,11 @@ impl Signing {
         self.keys.write().reserve(1);
     }
 
+    /// Forgets all keys.
+    pub(super) fn clear(&self) {
+        self.keys.write().clear();
+    }
+
     /// Puts a key in, and gives back what it replaced: whoever frees it does so when the view is whole again.
     pub(super) fn put(&self, kid: Box<str>, key: Arc<SigningKey>) -> Option<Arc<SigningKey>> {
         self.keys.write().insert(kid, key)

@@ -88,7 +88,7 @@ pub async fn verify(desk: Desk, call: Call, name: ApplicationName, token: Digest
         detail: json!({ "before": before, "after": describe(&application) }),
     };
     let revision = draft.commit(vec![Change::Application(Box::new(application.clone()))], entry, None).await?;
-    desk.ledger.applied(revision).await?;
+    desk.in_force(revision, true, call.deadline).await?;
     Ok(Equipped { application: Application { revision, ..application }, secret: Some(text), revision })
 }
 

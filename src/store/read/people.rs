@@ -60,7 +60,7 @@ async fn find_session(db: &impl ConnectionTrait, tenant: &str, id: &str) -> Resu
 impl Draft {
     /// The application of that id, deleted or not.
     pub async fn application(&self, tenant: &TenantId, id: &ApplicationId) -> Result<Option<Application>> {
-        find_application(&self.transaction, tenant.as_str(), id.as_str()).await
+        Ok(self.seen.note(find_application(&self.transaction, tenant.as_str(), id.as_str()).await?))
     }
 
     /// The application that has, or had, this secret.
@@ -68,29 +68,32 @@ impl Draft {
         let key = digest.as_bytes().to_vec();
         let secret = application_secret::Entity::find_by_id(key).one(&self.transaction).await.map_err(sort)?;
         match secret {
-            Some(secret) => find_application(&self.transaction, &secret.tenant_id, &secret.application_id).await,
+            Some(secret) => {
+                let found = find_application(&self.transaction, &secret.tenant_id, &secret.application_id).await?;
+                Ok(self.seen.note(found))
+            }
             None => Ok(None),
         }
     }
 
     /// The access token of that id; a JWT only once it is revoked.
     pub async fn token(&self, tenant: &TenantId, id: &TokenId) -> Result<Option<AccessToken>> {
-        find_token(&self.transaction, tenant.as_str(), id.as_str()).await
+        Ok(self.seen.note(find_token(&self.transaction, tenant.as_str(), id.as_str()).await?))
     }
 
     /// The opaque access token of that text.
     pub async fn token_of_digest(&self, digest: &Digest) -> Result<Option<AccessToken>> {
-        find_token_of(&self.transaction, digest).await
+        Ok(self.seen.note(find_token_of(&self.transaction, digest).await?))
     }
 
     /// The session of that id.
     pub async fn session(&self, tenant: &TenantId, id: &SessionId) -> Result<Option<Session>> {
-        find_session(&self.transaction, tenant.as_str(), id.as_str()).await
+        Ok(self.seen.note(find_session(&self.transaction, tenant.as_str(), id.as_str()).await?))
     }
 
     /// The session of that text.
     pub async fn session_of_digest(&self, digest: &Digest) -> Result<Option<Session>> {
-        find_session_of(&self.transaction, digest).await
+        Ok(self.seen.note(find_session_of(&self.transaction, digest).await?))
     }
 }
 
