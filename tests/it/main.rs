@@ -34,6 +34,7 @@ mod import;
 mod jwt;
 mod keys;
 mod mail;
+mod model;
 mod passwords;
 mod people;
 mod road;
