@@ -237,6 +237,7 @@ impl Follower {
         tracing::warn!(replica = self.id, "this replica was shut out, and joins again");
         self.leave().await;
         self.join().await?;
+        tracing::info!(replica = self.id, "this replica has joined again");
         self.shared.hint.notify_one();
         Ok(())
     }

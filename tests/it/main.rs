@@ -34,6 +34,7 @@ mod keys;
 mod mail;
 mod passwords;
 mod people;
+mod replicas;
 mod road;
 mod serve;
 mod sessions;
