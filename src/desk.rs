@@ -9,6 +9,7 @@ pub mod keys;
 pub mod page;
 pub mod passwords;
 pub mod possession;
+pub mod replicas;
 pub mod root;
 pub mod sessions;
 pub mod sign_ins;

@@ -37,6 +37,7 @@ mod mail;
 mod model;
 mod passwords;
 mod people;
+mod replicas;
 mod road;
 mod serve;
 mod sessions;
