@@ -1,7 +1,10 @@
 //! The real server on free ports in a temporary folder, and clients that hold only what a test is about.
 
+pub mod daemon;
 pub mod ledger;
 pub mod mailbox;
+pub mod mariadb;
+pub mod postgres;
 pub mod process;
 pub mod settings;
 pub mod smtp;

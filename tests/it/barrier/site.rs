@@ -32,6 +32,7 @@ pub(super) struct Seat {
     /// Several, since one connection carries only so many calls at once.
     data: Vec<Channel>,
     admin: Channel,
+    admin_addr: String,
 }
 
 /// One place for a server, with its own way to the database.
@@ -70,6 +71,11 @@ impl Replica {
 
     pub(super) fn admin(&self) -> Channel {
         self.seat().admin
+    }
+
+    /// What its row in the database says of it.
+    pub(super) fn admin_addr(&self) -> String {
+        self.seat().admin_addr
     }
 
     /// Asks one Check.
@@ -172,7 +178,7 @@ impl Site {
         let process = spawn_blocking(move || Process::try_launch(command)).await.unwrap()?;
         let replica = &self.replicas[number];
         let data = (0..4).map(|_| channel(&process.data_addr)).collect();
-        *replica.seat.lock() = Some(Seat { data, admin: channel(&process.admin_addr) });
+        *replica.seat.lock() = Some(Seat { data, admin: channel(&process.admin_addr), admin_addr: process.admin_addr.clone() });
         *replica.process.lock() = Some(process);
         Ok(())
     }
