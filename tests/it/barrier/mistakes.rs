@@ -26,6 +26,7 @@ enum Mistake {
 /// Two replicas, one of them cut off; the key is revoked at the other, and asked about at the first: how many breaks of the
 /// barrier the judge finds.
 async fn breaks_with(mistake: Mistake) -> usize {
+    let started = Instant::now();
     let mut site = Site::start(Engine::Postgres, 2, LEASE).await;
     let (name, credential) = site.key("one").await;
     let database = site.url.rsplit('/').next().unwrap().to_owned();
@@ -45,9 +46,16 @@ async fn breaks_with(mistake: Mistake) -> usize {
         Mistake::Exclude => "DELETE FROM replica WHERE address = ",
         Mistake::ConfirmBeforeApplying => "UPDATE replica SET applied = 1000000 WHERE address = ",
     };
+    let address = format!("'{}'", site.replicas[1].admin_addr());
+    // Where it serves it says soon after it has begun to.
+    let row = format!("SELECT 1 FROM replica WHERE address = {address}");
+    while hand.fetch_optional(AssertSqlSafe(row.clone())).await.unwrap().is_none() {
+        assert!(started.elapsed() < PATIENCE, "the replica has no row");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     site.replicas[1].relay.set(Link::Silent);
     if !statement.is_empty() {
-        let statement = format!("{statement}'{}'", site.replicas[1].admin_addr());
+        let statement = format!("{statement}{address}");
         let changed = hand.execute(AssertSqlSafe(statement)).await.unwrap().rows_affected();
         assert_eq!(changed, 1, "the replica has no row");
     }

@@ -56,12 +56,11 @@ impl Drop for Relay {
     }
 }
 
-async fn carry(mut client: TcpStream, upstream: u16, mut link: watch::Receiver<Link>) {
-    let is_cut = async |link: &mut watch::Receiver<Link>| drop(link.wait_for(|link| *link == Link::Cut).await);
+async fn carry(mut client: TcpStream, upstream: u16, link: watch::Receiver<Link>) {
     let _sooner = client.set_nodelay(true);
     let server = tokio::select! {
         biased;
-        () = is_cut(&mut link.clone()) => None,
+        () = is_cut(link.clone()) => None,
         server = reached(upstream, link.clone()) => server,
     };
     let Some(mut server) = server else {
@@ -74,7 +73,7 @@ async fn carry(mut client: TcpStream, upstream: u16, mut link: watch::Receiver<L
         tokio::select! {
             () = pump(from_client, to_server, link.clone()) => false,
             () = pump(from_server, to_client, link.clone()) => false,
-            () = is_cut(&mut link) => true,
+            () = is_cut(link) => true,
         }
     };
     if was_cut {
@@ -88,6 +87,10 @@ async fn reached(upstream: u16, mut link: watch::Receiver<Link>) -> Option<TcpSt
     let server = TcpStream::connect(("127.0.0.1", upstream)).await.ok()?;
     let _sooner = server.set_nodelay(true);
     Some(server)
+}
+
+async fn is_cut(mut link: watch::Receiver<Link>) {
+    drop(link.wait_for(|link| *link == Link::Cut).await);
 }
 
 async fn passes(link: &mut watch::Receiver<Link>) {
