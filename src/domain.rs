@@ -17,6 +17,7 @@ pub mod key;
 pub mod lease;
 pub mod mail;
 pub mod name;
+pub mod narrow;
 pub mod network;
 pub mod password;
 pub mod permission;

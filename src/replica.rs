@@ -11,19 +11,22 @@ pub mod protocol;
 use crate::check::Index;
 use crate::clock::{Clock, boot_time};
 use crate::error::{Error, Result};
-use crate::store::Store;
+use crate::store::{Hints, Store};
 use follow::Follower;
-use keeper::{Keeper, Request};
+use keeper::{Barrier, Keeper, Request};
 use parking_lot::Mutex;
 use protocol::{Outcome, Timing};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long a handler waits for its own revision.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How soon a connection to listen on is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// How far this replica has come.
 #[derive(Clone, Debug, Default)]
@@ -105,9 +108,16 @@ pub struct Status {
 }
 
 impl Ledger {
+    /// After how long a change is in force everywhere, waited for or not (W).
+    pub fn bound(&self) -> Duration {
+        self.timing.wait()
+    }
+
     /// Waits until `revision`, which was committed, is in the index.
     pub async fn applied(&self, revision: i64) -> Result<()> {
         self.shared.hint.notify_one();
+        // In vain if this replica has left.
+        let _told = self.requests.send(Request::Hint(revision));
         let mut progress = self.progress.clone();
         let reached = progress.wait_for(|progress| progress.applied >= revision || progress.refused.is_some());
         match timeout(APPLY_TIMEOUT, reached).await {
@@ -125,9 +135,9 @@ impl Ledger {
     pub async fn settled(&self, revision: i64, chain: Option<Vec<u8>>, deadline: Option<Instant>) -> Result<()> {
         let (outcome, over) = oneshot::channel();
         let outstanding = Arc::new(Mutex::new(Vec::new()));
-        let request = Request { revision, chain, since: boot_time(), outcome, outstanding: Arc::clone(&outstanding) };
+        let barrier = Barrier { revision, chain, since: boot_time(), outcome, outstanding: Arc::clone(&outstanding) };
         let unavailable = |what: &str| Error::Unavailable { what: what.to_owned(), committed: Some(revision) };
-        if self.requests.send(request).is_err() {
+        if self.requests.send(Request::Barrier(barrier)).is_err() {
             return Err(unavailable("this replica has left"));
         }
         self.shared.hint.notify_one();
@@ -240,8 +250,8 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock, timing: Timi
         if ready.send(started).is_err() || !is_started {
             return follower.leave().await;
         }
-        let mut keeper = Keeper::new(store.clone(), timing, shared, progress, incoming);
-        live(&mut follower, &mut keeper, leaving).await;
+        let mut keeper = Keeper::new(store.clone(), timing, Arc::clone(&shared), progress, incoming);
+        live(&store, &shared, &mut follower, &mut keeper, leaving).await;
         store.close_follower().await;
     };
     std::thread::Builder::new()
@@ -255,11 +265,41 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock, timing: Timi
     Ok(ledger)
 }
 
+/// Listens to the hints of other replicas, where the engine has such; for ever.
+async fn listen(store: &Store, shared: &Shared) {
+    loop {
+        let heard = match store.hints().await {
+            Ok(Some(hints)) => hear(hints, shared).await,
+            Ok(None) => return std::future::pending().await,
+            Err(failure) => failure,
+        };
+        tracing::debug!("hints are not heard for now: {heard}");
+        sleep(LISTEN_AGAIN).await;
+    }
+}
+
+async fn hear(mut hints: Hints, shared: &Shared) -> Error {
+    loop {
+        match hints.next().await {
+            Ok(revision) if revision > shared.index.applied() => shared.hint.notify_one(),
+            Ok(_) => {}
+            Err(failure) => return failure,
+        }
+    }
+}
+
 /// Follows and keeps until nobody asks any more, or this replica is to leave.
-async fn live(follower: &mut Follower, keeper: &mut Keeper, mut leaving: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+async fn live(
+    store: &Store,
+    shared: &Shared,
+    follower: &mut Follower,
+    keeper: &mut Keeper,
+    mut leaving: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+) {
     let told = tokio::select! {
         () = follower.run() => None,
         () = keeper.run() => None,
+        () = listen(store, shared) => None,
         told = leaving.recv() => told,
     };
     follower.leave().await;

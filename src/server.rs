@@ -123,13 +123,12 @@ impl Server {
     /// Starts a server. When this returns, its listeners answer.
     pub async fn start(config: Config, clock: Clock) -> Result<Self> {
         let telemetry = Telemetry::start(&config)?;
-        let store = Store::open(config.database_url.as_str(), clock.clone()).await?;
+        let store = Store::open_to_serve(config.database_url.as_str(), clock.clone(), config.lease).await?;
         let post = Post::new(store.clone(), clock.clone(), &config.mail, telemetry.instruments().mail.clone())?;
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
         let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
-        let lease = store.settle_lease(config.lease, Timing::DEFAULT_LEASE).await?;
-        let ledger = follow(store.clone(), Arc::clone(&index), &clock, Timing::new(lease)).await?;
+        let ledger = follow(store.clone(), Arc::clone(&index), &clock, Timing::new(store.lease())).await?;
         telemetry.show(gauges(&index));
 
         let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());

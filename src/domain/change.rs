@@ -121,6 +121,27 @@ impl Change {
     }
 }
 
+macro_rules! into_change {
+    ($($thing:ty => $into:expr),* $(,)?) => {$(
+        impl From<$thing> for Change {
+            fn from(thing: $thing) -> Self {
+                $into(thing)
+            }
+        }
+    )*};
+}
+
+into_change! {
+    Root => Self::Root,
+    Tenant => Self::Tenant,
+    User => Self::User,
+    Key => |key| Self::Key(Box::new(key)),
+    Application => |application| Self::Application(Box::new(application)),
+    AccessToken => |token| Self::Token(Box::new(token)),
+    Session => |session| Self::Session(Box::new(session)),
+    SigningKey => Self::SigningKey,
+}
+
 /// The audit record of one mutation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
