@@ -1,11 +1,15 @@
 //! The revocation barrier with real processes on a real database: what clients see through faults is judged by a judge
 //! that knows the guarantee only, and that is shown to find mistakes.
 
+mod callers;
+mod dead;
 mod faults;
 mod history;
 mod load;
 mod mistakes;
+mod outage;
 mod relay;
+mod restored;
 mod site;
 
 use crate::harness::settings::{Dice, number};

@@ -3,7 +3,6 @@
 use super::history::{Fact, barrier_breaks};
 use super::relay::Link;
 use super::site::{Engine, PATIENCE, Site};
-use crate::harness::postgres;
 use keyward::proto::v1::*;
 use sea_orm::sqlx::{AssertSqlSafe, Executor as _};
 use std::time::{Duration, Instant};
@@ -29,8 +28,7 @@ async fn breaks_with(mistake: Mistake) -> usize {
     let started = Instant::now();
     let mut site = Site::start(Engine::Postgres, 2, LEASE).await;
     let (name, credential) = site.key("one").await;
-    let database = site.url.rsplit('/').next().unwrap().to_owned();
-    let mut hand = postgres::connect(&site.daemon, &database).await;
+    let mut hand = site.hand().await;
     // Where the wait is shorter, another replica revokes, which has learned of a lease that is not the real one.
     let mut revoker = 0;
     if mistake == Mistake::ShortWait {

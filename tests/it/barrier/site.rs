@@ -7,6 +7,7 @@ use crate::harness::{Client, mariadb, postgres};
 use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::*;
 use parking_lot::Mutex;
+use sea_orm::sqlx::postgres::PgConnection;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,6 +223,11 @@ impl Site {
         for replica in &self.replicas {
             replica.relay.set(link);
         }
+    }
+
+    /// Whoever works on the database by hand. PostgreSQL only.
+    pub(super) async fn hand(&self) -> PgConnection {
+        postgres::connect(&self.daemon, self.url.rsplit('/').next().unwrap()).await
     }
 
     /// A key that every replica allows.
