@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use uuid::Uuid;
 
+mod narrow;
+
 const NOW: Time = Time::from_micros(1_000_000_000);
 
 fn tenant(id: &str) -> Tenant {

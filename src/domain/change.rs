@@ -13,6 +13,15 @@ use super::token::{AccessToken, Session};
 use super::user::User;
 use serde::{Deserialize, Serialize};
 
+/// A point in the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The revision.
+    pub revision: i64,
+    /// The hash chain after it.
+    pub chain: Vec<u8>,
+}
+
 /// The credential that stands above all tenants: its secrets, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
@@ -110,6 +119,27 @@ impl Change {
             Self::SigningKey(key) => key.revision = revision,
         }
     }
+}
+
+macro_rules! into_change {
+    ($($thing:ty => $into:expr),* $(,)?) => {$(
+        impl From<$thing> for Change {
+            fn from(thing: $thing) -> Self {
+                $into(thing)
+            }
+        }
+    )*};
+}
+
+into_change! {
+    Root => Self::Root,
+    Tenant => Self::Tenant,
+    User => Self::User,
+    Key => |key| Self::Key(Box::new(key)),
+    Application => |application| Self::Application(Box::new(application)),
+    AccessToken => |token| Self::Token(Box::new(token)),
+    Session => |session| Self::Session(Box::new(session)),
+    SigningKey => Self::SigningKey,
 }
 
 /// The audit record of one mutation.

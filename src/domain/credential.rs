@@ -201,6 +201,11 @@ impl CredentialId {
         &self.0
     }
 
+    /// The revision that made it, if that was here.
+    pub fn revision(&self) -> i64 {
+        revision_of(&self.0).unwrap_or_default()
+    }
+
     /// What may be shown at any time of the credential that has this id.
     pub fn obfuscated(&self, prefix: &Prefix) -> String {
         format!("{prefix}_{self}_{HIDDEN}")

@@ -25,6 +25,7 @@ mod postgres;
 mod sqlite;
 
 use super::failure::{cannot_connect, sort};
+use super::group::Groups;
 use super::migration::{self, Migrated};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -197,7 +198,13 @@ pub struct Store {
     pub(super) reader: DatabaseConnection,
     /// One connection of the follower's own: lists must not keep it from what was revoked.
     pub(super) follower: DatabaseConnection,
+    /// Another, for what replicas must know of each other while the follower is busy.
+    pub(super) keeper: DatabaseConnection,
+    /// Another, for what must be durable before a replica rests on it.
+    pub(super) registry: DatabaseConnection,
     pub(super) clock: Clock,
+    /// Where mutations wait for their turn.
+    pub(super) groups: Arc<Groups>,
     /// Told when mail was committed.
     pub(super) mail_queued: Arc<Notify>,
     /// How long a replica may answer without having read the database: time-outs are parts of it.
@@ -215,11 +222,16 @@ impl Store {
         if !migrated.applied.is_empty() || !migrated.newer.is_empty() {
             tracing::info!(engine = target.engine().word(), "{migrated}");
         }
+        let writer = target.connect(Purpose::Writer, lease).await?;
+        let reader = target.connect(Purpose::Reader, lease).await?;
         let store = Self {
-            writer: target.connect(Purpose::Writer, lease).await?,
-            reader: target.connect(Purpose::Reader, lease).await?,
-            follower: target.connect(Purpose::Follower, lease).await?,
+            follower: reader.clone(),
+            keeper: reader.clone(),
+            registry: writer.clone(),
+            writer,
+            reader,
             clock,
+            groups: Arc::default(),
             mail_queued: Arc::default(),
             lease,
             target: Arc::new(target),
@@ -238,9 +250,31 @@ impl Store {
         self.target.engine()
     }
 
-    /// Connections of their own for a purpose, which belong to the runtime that asks.
-    pub(super) async fn connect(&self, purpose: Purpose) -> Result<DatabaseConnection> {
-        self.target.connect(purpose, self.lease).await
+    /// The same with connections of its own to follow the ledger by, for a runtime of its own: neither lists nor
+    /// mutations keep it from what was revoked.
+    pub async fn for_follower(&self) -> Result<Self> {
+        Ok(Self {
+            follower: self.target.connect(Purpose::Follower, self.lease).await?,
+            keeper: self.target.connect(Purpose::Follower, self.lease).await?,
+            registry: self.target.connect(Purpose::Registry, self.lease).await?,
+            ..self.clone()
+        })
+    }
+
+    /// Whether one process at a time has this database to itself.
+    pub fn is_alone(&self) -> bool {
+        self.engine() == Engine::Sqlite
+    }
+
+    /// Tells other replicas, if the engine has a way to, that there is something to see. Nothing depends on it.
+    pub fn hint(&self, _revision: i64) {}
+
+    /// Closes what [`Store::for_follower`] has opened.
+    pub async fn close_follower(self) {
+        for connection in [self.follower, self.keeper, self.registry] {
+            // They hold nothing that is not committed.
+            let _closed = connection.close().await;
+        }
     }
 
     /// A transaction in which everything that is read is of one moment. On SQLite any is.
@@ -270,7 +304,6 @@ impl Store {
 
     /// Closes the connections, so that SQLite can fold its write-ahead log into the file, and lets go of the lock.
     pub async fn close(self) -> Result<()> {
-        self.follower.close().await.map_err(sort)?;
         self.reader.close().await.map_err(sort)?;
         self.writer.close().await.map_err(sort)?;
         match &*self.target {
