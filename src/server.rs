@@ -2,6 +2,7 @@
 //! Nothing is bound before root exists and the rows are loaded.
 
 mod listen;
+mod migrate;
 mod ops;
 mod root_key;
 mod signing;
@@ -39,6 +40,7 @@ use crate::proto::v1::{CheckRequest, Decision};
 use crate::replica::{Ledger, follow};
 use crate::store::Store;
 use crate::telemetry::{Gauges, ReplicaState, Telemetry};
+pub use migrate::MigrateArgs;
 pub use signing::SigningKeyArgs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,6 +104,11 @@ pub async fn root(args: RootArgs) -> Result<()> {
 /// Carries out a command on the keys that sign JWTs.
 pub async fn signing_key(args: SigningKeyArgs) -> Result<()> {
     print(&signing::command(args).await?)
+}
+
+/// Brings the schema of a database up to date.
+pub async fn migrate(args: MigrateArgs) -> Result<()> {
+    print(&migrate::command(args).await?)
 }
 
 /// A server that answers.
