@@ -94,7 +94,10 @@ async fn page<E: EntityTrait>(
     id: impl ColumnTrait + Copy,
     last: &Place,
 ) -> Result<Vec<E::Model>> {
-    let rows = E::find().filter(after(transaction.get_database_backend(), tenant, id, last)).order_by_asc(tenant).order_by_asc(id);
+    let rows = E::find()
+        .filter(after(transaction.get_database_backend(), tenant, id, last))
+        .order_by_asc(tenant)
+        .order_by_asc(id);
     rows.limit(STRIDE).all(transaction).await.map_err(sort)
 }
 
