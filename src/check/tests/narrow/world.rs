@@ -141,6 +141,11 @@ pub(super) fn any_time() -> impl Strategy<Value = Time> {
     prop::sample::select(vec![-7200, -90, -61, -30, 0, 20, 30, 90, 7200]).prop_map(at)
 }
 
+/// A time at which something that always ends does so: mostly far ahead.
+pub(super) fn expiry(odds: f64) -> impl Strategy<Value = Time> {
+    ends(odds).prop_map(|time| time.unwrap_or(at(7200)))
+}
+
 pub(super) fn marks(odds: f64) -> impl Strategy<Value = Option<Time>> {
     with_odds(odds).prop_map(|is_set| is_set.then_some(NOW))
 }
@@ -277,7 +282,7 @@ pub(super) fn a_token(odds: f64) -> impl Strategy<Value = AccessToken> {
     let wanted = wanted.prop_map(|(what, how)| Wanted { resource: what.to_owned(), action: how.to_owned() });
     let permissions = prop_oneof![2 => Just(None), 2 => prop::collection::vec(wanted, 1..3).prop_map(Some)];
     let audience = prop::sample::select(vec![vec![], vec![], vec!["one"], vec!["two"], vec!["one", "two"]]);
-    let rest = (any_time(), marks(odds), prop::sample::select(vec!["token", "token", "token", "another"]));
+    let rest = (expiry(odds), marks(odds), prop::sample::select(vec!["token", "token", "token", "another"]));
     (prop::sample::select(parents), 1..3_i64, prop::sample::select(vec![2_i64, 5, 5]), permissions, audience, rest)
         .prop_map(|(parent, secret_version, based_revision, permissions, audience, rest)| AccessToken {
             tenant: TenantId::find("acme").unwrap(),
@@ -301,7 +306,7 @@ pub(super) fn a_token(odds: f64) -> impl Strategy<Value = AccessToken> {
 
 pub(super) fn a_session(odds: f64) -> impl Strategy<Value = Session> {
     let text = prop::sample::select(vec!["session", "session", "session", "other"]);
-    (user_id(), prop::sample::select(vec![2_i64, 5, 5]), any_time(), marks(odds), text).prop_map(
+    (user_id(), prop::sample::select(vec![2_i64, 5, 5]), expiry(odds), marks(odds), text).prop_map(
         |(user, based_revision, expire_time, revoke_time, text)| Session {
             tenant: TenantId::find("acme").unwrap(),
             id: SessionId::find("session").unwrap(),
