@@ -7,6 +7,7 @@ mod database;
 mod mail;
 mod value;
 
+use crate::domain::lease::Timing;
 use crate::error::{Error, Result, Violation};
 pub use address::Address;
 pub use database::DatabaseUrl;
@@ -62,6 +63,11 @@ pub struct ServeArgs {
     /// How long a key signs JWTs before the next one does, such as 90d; at least 2d [default: 90d]
     #[arg(long, value_name = "SPAN", env = "KEYWARD_SIGNING_KEY_LIFE", hide_env_values = true)]
     pub signing_key_life: Option<String>,
+
+    /// How long a replica answers after its last successful poll of the database, from 1s to 5m; fixed by the first server
+    /// that joins a database [default: what it has fixed, or 10s]
+    #[arg(long, value_name = "SPAN", env = "KEYWARD_LEASE", hide_env_values = true)]
+    pub lease: Option<String>,
 
     /// Listen here for Check, ext_authz and health [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS", env = "KEYWARD_DATA_ADDR", hide_env_values = true)]
@@ -150,6 +156,8 @@ pub struct Config {
     pub issuer: Option<String>,
     /// How long a key signs JWTs.
     pub signing_key_life: Duration,
+    /// How long replicas answer after a poll, if it is said.
+    pub lease: Option<Duration>,
     /// Check, ext_authz and health.
     pub data_addr: Address,
     /// Everything.
@@ -208,6 +216,7 @@ impl Config {
                 DEFAULT_SIGNING_KEY_LIFE,
             )
             .0,
+            lease: parse_if::<Span>(&mut broken, "--lease", args.lease.or(file.lease)).map(|span| span.0),
             data_addr: parse(&mut broken, "--data-addr", args.data_addr.or(file.data_addr), DEFAULT_DATA_ADDR),
             admin_addr: parse(&mut broken, "--admin-addr", args.admin_addr.or(file.admin_addr), DEFAULT_ADMIN_ADDR),
             ops_addr: parse(&mut broken, "--ops-addr", args.ops_addr.or(file.ops_addr), DEFAULT_OPS_ADDR),
@@ -285,6 +294,9 @@ impl Config {
         if self.signing_key_life < SHORTEST_SIGNING_KEY_LIFE {
             refuse("--signing-key-life", "must be at least 2d".into());
         }
+        if self.lease.is_some_and(|lease| lease < Timing::SHORTEST_LEASE || lease > Timing::LONGEST_LEASE) {
+            refuse("--lease", "must be from 1s to 5m".into());
+        }
         if self.audience.iter().any(String::is_empty) {
             refuse("--audience", "must not be empty".into());
         }
@@ -321,6 +333,11 @@ fn parse<T: FromStr<Err = String> + Default>(
         broken.push(Violation::new(flag, rule));
         T::default()
     })
+}
+
+/// The value, if one is given.
+fn parse_if<T: FromStr<Err = String>>(broken: &mut Vec<Violation>, flag: &str, given: Option<String>) -> Option<T> {
+    given?.parse().map_err(|rule| broken.push(Violation::new(flag, rule))).ok()
 }
 
 #[cfg(test)]

@@ -31,8 +31,9 @@ use crate::domain::user::{Role, User};
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
 use crate::replica::Ledger;
-use crate::store::{Draft, Entry, Replay, RowDirectory, Store};
+use crate::store::{Committed, Draft, Entry, Replay, RowDirectory, Store};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What every command works with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ pub struct Call {
     pub request_id: String,
     /// The address of the peer; empty on a Unix socket.
     pub source_ip: String,
+    /// By when its answer must be on its way, if it has said so.
+    pub deadline: Option<Instant>,
 }
 
 /// The name of a key.
@@ -151,6 +154,28 @@ impl Desk {
             credential_id: caller.credential_id().to_owned(),
             call,
         })
+    }
+}
+
+impl Desk {
+    /// Commits, and waits until it is in force: on every replica if it takes something away, and otherwise on this one.
+    /// Answers with the revision.
+    pub(crate) async fn commit(
+        &self,
+        draft: Draft,
+        changes: Vec<Change>,
+        entry: Entry,
+        replay: Option<Replay>,
+        deadline: Option<Instant>,
+    ) -> Result<i64> {
+        let narrows = draft.narrows(&changes, self.ledger.bound());
+        let Committed { revision, chain } = draft.commit(changes, entry, replay).await?;
+        if narrows {
+            self.ledger.settled(revision, Some(chain.to_vec()), deadline).await?;
+        } else {
+            self.ledger.applied(revision).await?;
+        }
+        Ok(revision)
     }
 }
 
@@ -277,9 +302,7 @@ impl Edit<'_> {
             source_ip: self.call.source_ip,
             detail,
         };
-        let revision = self.draft.commit(changes, entry, replay).await?;
-        self.desk.ledger.applied(revision).await?;
-        Ok(revision)
+        self.desk.commit(self.draft, changes, entry, replay, self.call.deadline).await
     }
 
     /// Commits a new form of one key.
@@ -299,9 +322,8 @@ impl Edit<'_> {
 
     /// Answers that nothing is left to do, once the index has what was seen.
     pub(crate) async fn nothing<T>(self, thing: T) -> Result<Changed<T>> {
-        let revision = self.draft.head();
-        drop(self.draft);
-        self.desk.ledger.applied(revision).await?;
+        let revision = self.draft.unchanged().await?;
+        self.desk.ledger.settled(revision, None, self.call.deadline).await?;
         Ok(Changed { thing, revision })
     }
 }

@@ -14,6 +14,7 @@ pub mod filter;
 pub mod grant;
 pub mod jwt;
 pub mod key;
+pub mod lease;
 pub mod mail;
 pub mod name;
 pub mod narrow;

@@ -73,6 +73,13 @@ pub enum Error {
         /// The revision that was committed all the same, if one was.
         committed: Option<i64>,
     },
+    /// It was committed, and the deadline came before every replica had confirmed it: do it again, or look who is silent.
+    Unfinished {
+        /// The revision that was committed.
+        revision: i64,
+        /// The ids of the replicas that have not confirmed it, as far as they are known.
+        outstanding: Vec<String>,
+    },
     /// The contract names it, this build does not have it yet.
     Unbuilt {
         /// The method.
@@ -135,6 +142,10 @@ impl fmt::Display for Error {
             Self::Unavailable { what, committed: None } => write!(f, "cannot decide: {what}"),
             Self::Unavailable { what, committed: Some(revision) } => {
                 write!(f, "committed as revision {revision}, but not confirmed: {what}")
+            }
+            Self::Unfinished { revision, outstanding } => {
+                let silent = outstanding.join(", ");
+                write!(f, "committed as revision {revision}, but not confirmed by every replica in time: {silent}")
             }
             Self::Unbuilt { method } => write!(f, "{method} is in the contract and not built yet"),
             Self::Internal(_) => f.write_str("internal error; the server's log has the cause"),

@@ -5,6 +5,7 @@ mod listen;
 mod ops;
 mod root_key;
 mod signing;
+mod upkeep;
 
 use crate::check::Index;
 use crate::clock::Clock;
@@ -14,6 +15,7 @@ use crate::desk::passwords::Passwords;
 use crate::desk::sign_ins::SignIns;
 use crate::desk::tokens::Mints;
 use crate::domain::credential::Credential;
+use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
@@ -31,7 +33,7 @@ use crate::proto::v1::tenant_service_server::TenantServiceServer;
 use crate::proto::v1::token_service_server::TokenServiceServer;
 use crate::proto::v1::user_service_server::UserServiceServer;
 use crate::proto::v1::{CheckRequest, Decision};
-use crate::replica::follow;
+use crate::replica::{Ledger, follow};
 use crate::store::Store;
 use crate::telemetry::{Gauges, Telemetry};
 pub use signing::SigningKeyArgs;
@@ -50,15 +52,6 @@ const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 /// All of a shutdown, and the part of it in which calls may finish.
 const MAX_SHUTDOWN: Duration = Duration::from_millis(9500);
 const MAX_DRAIN: Duration = Duration::from_millis(8500);
-
-/// How often health is brought in step with the index.
-const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
-
-/// How often the rows of old tokens and sessions are deleted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
-
-/// How often it is written down when keys were last used.
-const USES_INTERVAL: Duration = Duration::from_secs(60);
 
 /// `keyward serve`: runs until SIGTERM or SIGINT.
 pub async fn serve(args: ServeArgs) -> Result<()> {
@@ -118,6 +111,7 @@ pub struct Server {
     is_root_kept: bool,
     health: Health,
     index: Arc<Index>,
+    ledger: Ledger,
     store: Store,
     telemetry: Telemetry,
     stop: watch::Sender<bool>,
@@ -134,7 +128,8 @@ impl Server {
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
         let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
-        let ledger = follow(store.clone(), Arc::clone(&index), &clock).await?;
+        let lease = store.settle_lease(config.lease, Timing::DEFAULT_LEASE).await?;
+        let ledger = follow(store.clone(), Arc::clone(&index), &clock, Timing::new(lease)).await?;
         telemetry.show(gauges(&index));
 
         let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());
@@ -143,7 +138,7 @@ impl Server {
         let desk = Desk {
             store: store.clone(),
             index: Arc::clone(&index),
-            ledger,
+            ledger: ledger.clone(),
             clock: clock.clone(),
             keyring,
             mints: Mints::default(),
@@ -177,14 +172,15 @@ impl Server {
         let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
         let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
         tasks.spawn(post.run(stopped.clone()));
-        tasks.spawn(note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
-        tasks.spawn(sweep(store.clone(), clock.clone(), stopped.clone()));
+        tasks.spawn(upkeep::note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
+        tasks.spawn(upkeep::sweep(store.clone(), clock.clone(), stopped.clone()));
         if let Some(master) = master {
             let (store, index, life) = (store.clone(), Arc::clone(&index), config.signing_key_life);
             tasks.spawn(signing::keep_renewing(store, index, clock, master, life, stopped.clone()));
         }
         health.set_serving(true);
-        tasks.spawn(tell_health(health.clone(), Arc::clone(&index), stopped));
+        tasks.spawn(upkeep::tell_health(health.clone(), Arc::clone(&index), stopped));
+        ledger.announce(&admin_addr.to_string());
         tracing::info!(data = %data_addr, admin = %admin_addr, ops = %ops_addr, revision = index.applied(), "serving");
         Ok(Self {
             data_addr,
@@ -194,6 +190,7 @@ impl Server {
             is_root_kept: config.root_key_file.is_some(),
             health,
             index,
+            ledger,
             store,
             telemetry,
             stop,
@@ -284,7 +281,8 @@ impl Server {
         }
         self.index.stop();
         let closed = timeout_at(deadline, async {
-            flush_uses(&self.store, &self.index).await;
+            self.ledger.leave().await;
+            upkeep::flush_uses(&self.store, &self.index).await;
             let closed = self.store.close().await;
             self.telemetry.shutdown().await;
             closed
@@ -328,50 +326,6 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
         .add_service(ApplicationServiceServer::new(ApplicationApi::new(api.clone())).max_decoding_message_size(limit))
         .add_service(AdminServiceServer::new(Unbuilt).max_decoding_message_size(limit))
         .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(limit)))
-}
-
-/// Writes down when keys were last used, each minute and at the end.
-async fn note_uses(store: Store, index: Arc<Index>, mut stopped: watch::Receiver<bool>) -> Result<()> {
-    loop {
-        let is_over = timeout(USES_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_ok();
-        if is_over {
-            return Ok(());
-        }
-        flush_uses(&store, &index).await;
-    }
-}
-
-/// Deletes, now and then, the rows of tokens and sessions that nobody knows any more.
-async fn sweep(store: Store, clock: Clock, mut stopped: watch::Receiver<bool>) -> Result<()> {
-    while timeout(SWEEP_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_err() {
-        if let Err(error) = store.sweep(clock.now()).await {
-            tracing::warn!("old tokens and sessions could not be swept away: {error}");
-        }
-    }
-    Ok(())
-}
-
-/// Keeps what health says in step with whether the index may answer.
-async fn tell_health(health: Health, index: Arc<Index>, mut stopped: watch::Receiver<bool>) -> Result<()> {
-    let mut was_serving = true;
-    while timeout(HEALTH_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_err() {
-        let is_serving = index.is_serving();
-        if is_serving != was_serving {
-            health.set_serving(is_serving);
-            was_serving = is_serving;
-        }
-    }
-    Ok(())
-}
-
-async fn flush_uses(store: &Store, index: &Index) {
-    let uses = index.take_uses();
-    if uses.is_empty() {
-        return;
-    }
-    if let Err(error) = store.note_uses(&uses).await {
-        tracing::warn!(count = uses.len(), "it could not be written down when keys were last used: {error}");
-    }
 }
 
 /// Asks the data listener about root's own credential, as any client would.

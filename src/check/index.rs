@@ -8,11 +8,11 @@
 mod entry;
 mod prepare;
 mod signing;
+mod view;
 
 use super::CannotDecide;
 use super::jwt::Verified;
 use super::uses::Uses;
-use crate::clock::boot_time;
 use crate::domain::change::Change;
 use crate::domain::clock::{Moment, Time};
 use crate::domain::credential::Digest;
@@ -30,17 +30,10 @@ use signing::Signing;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Enough that growing one shard of ten million entries takes about a millisecond.
 const SHARDS: usize = 1024;
-
-/// After how many tries in vain a reader lets others run.
-const TRIES_BEFORE_YIELD: u32 = 16;
-
-/// After how many views that a change cut short a reader gives up: a question so large that it never fits between two
-/// changes must not hold its thread for ever.
-const MAX_LOOKS: u32 = 1000;
 
 type Shard<K> = RwLock<HashMap<K, Entry>>;
 
@@ -51,7 +44,7 @@ pub struct Index {
     /// Held while the sequence number is odd.
     writing: Mutex<()>,
     applied: AtomicI64,
-    /// Until when it may answer, on the clock of [`boot_time`].
+    /// Until when it may answer, on the clock of [`crate::clock::boot_time`].
     valid_until: AtomicU64,
     credentials: Box<[Shard<Digest>]>,
     things: Box<[Shard<Place>]>,
@@ -109,61 +102,6 @@ impl Index {
         self.applied.load(Ordering::Acquire)
     }
 
-    /// Until when it may answer, unless that is moved; [`Moment::NEVER`] if it may not.
-    pub fn valid_until(&self) -> Moment {
-        Moment::from_nanos(self.valid_until.load(Ordering::Acquire))
-    }
-
-    /// Whether it may answer now.
-    pub fn is_serving(&self) -> bool {
-        boot_time() < self.valid_until()
-    }
-
-    /// Lets it answer until then. Only the follower calls it, once everything up to the head that it has polled is in.
-    pub fn renew(&self, valid_until: Moment) {
-        self.overwrite(|| self.valid_until.store(valid_until.nanos(), Ordering::Relaxed));
-    }
-
-    /// Stops it: nothing is answered any more that is not decided yet.
-    pub fn stop(&self) {
-        self.renew(Moment::NEVER);
-    }
-
-    /// Forgets everything, so that it can be loaded anew; stopped first.
-    pub fn clear(&self) {
-        // What is taken out is freed after the view is whole again.
-        let (credentials, things) = (shards::<Digest>(), shards::<Place>());
-        self.overwrite(|| {
-            self.valid_until.store(Moment::NEVER.nanos(), Ordering::Relaxed);
-            self.applied.store(0, Ordering::Relaxed);
-            for (mine, empty) in self.credentials.iter().zip(&credentials) {
-                std::mem::swap(&mut *mine.write(), &mut *empty.write());
-            }
-            for (mine, empty) in self.things.iter().zip(&things) {
-                std::mem::swap(&mut *mine.write(), &mut *empty.write());
-            }
-        });
-        self.users.write().clear();
-        self.tenants.write().clear();
-        self.root.lock().clear();
-        self.ending.lock().clear();
-        self.credential_count.store(0, Ordering::Relaxed);
-        self.foreign_count.store(0, Ordering::Release);
-        self.signing.clear();
-    }
-
-    /// Does something to what readers see while the sequence number is odd: a view that meets it starts again.
-    ///
-    /// INVARIANT (one view): in `write` nothing allocates and nothing waits but for a reader to leave a shard.
-    fn overwrite(&self, write: impl FnOnce()) {
-        let _one_at_a_time = self.writing.lock();
-        let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        write();
-        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
-    }
-
     /// How many credentials it knows, current and retired.
     pub fn credential_count(&self) -> i64 {
         self.credential_count.load(Ordering::Relaxed)
@@ -217,35 +155,6 @@ impl Index {
     /// The keys accepted since this was last asked, each with the minute of its last use.
     pub fn take_uses(&self) -> Vec<(TenantId, KeyId, Time)> {
         self.uses.take()
-    }
-
-    /// Looks into the index in one consistent view. `look` is given the revision; it may run several times and must be
-    /// pure.
-    pub(super) fn view<T>(&self, look: impl Fn(i64) -> T) -> Result<T, CannotDecide> {
-        let (mut tries, mut looks) = (0_u32, 0_u32);
-        loop {
-            let before = self.sequence.load(Ordering::Acquire);
-            if before.is_multiple_of(2) {
-                let valid_until = Moment::from_nanos(self.valid_until.load(Ordering::Relaxed));
-                let answer = look(self.applied.load(Ordering::Relaxed));
-                // The clock is read after the view was taken, each time: a thread may have been stopped anywhere before.
-                let is_serving = boot_time() < valid_until;
-                fence(Ordering::Acquire);
-                if self.sequence.load(Ordering::Relaxed) == before {
-                    return if is_serving { Ok(answer) } else { Err(CannotDecide) };
-                }
-                looks = looks.saturating_add(1);
-                if looks == MAX_LOOKS {
-                    return Err(CannotDecide);
-                }
-            }
-            tries = tries.saturating_add(1);
-            if tries.is_multiple_of(TRIES_BEFORE_YIELD) {
-                std::thread::yield_now();
-            } else {
-                std::hint::spin_loop();
-            }
-        }
     }
 
     /// What a digest leads to. Cloned, so that nobody waits for this reader to have decided.
@@ -312,6 +221,29 @@ impl Index {
                 Some(Entry::Root { .. }) | None => {}
             }
         }
+    }
+
+    /// Forgets everything, so that it can be loaded anew; stopped first.
+    pub fn clear(&self) {
+        // What is taken out is freed after the view is whole again.
+        let (credentials, things) = (shards::<Digest>(), shards::<Place>());
+        self.overwrite(|| {
+            self.valid_until.store(Moment::NEVER.nanos(), Ordering::Relaxed);
+            self.applied.store(0, Ordering::Relaxed);
+            for (mine, empty) in self.credentials.iter().zip(&credentials) {
+                std::mem::swap(&mut *mine.write(), &mut *empty.write());
+            }
+            for (mine, empty) in self.things.iter().zip(&things) {
+                std::mem::swap(&mut *mine.write(), &mut *empty.write());
+            }
+        });
+        self.users.write().clear();
+        self.tenants.write().clear();
+        self.root.lock().clear();
+        self.ending.lock().clear();
+        self.credential_count.store(0, Ordering::Relaxed);
+        self.foreign_count.store(0, Ordering::Release);
+        self.signing.clear();
     }
 
     fn put(&self, change: &mut Prepared) {

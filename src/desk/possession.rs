@@ -126,7 +126,7 @@ pub async fn revoke_credentials(
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    desk.ledger.applied(revision).await?;
+    desk.ledger.settled(revision, None, call.deadline).await?;
     failure.map_or(Ok(revision), Err)
 }
 
@@ -158,7 +158,7 @@ async fn end_in_tenant(
         }
     }
     if ended.is_empty() {
-        return Ok(draft.head());
+        return draft.unchanged().await;
     }
     let names: Vec<String> = ended.keys().cloned().collect();
     let entry = Entry {
@@ -172,7 +172,7 @@ async fn end_in_tenant(
         detail: json!({ "count": count, "keys": names, "reason": reason.as_str() }),
     };
     let changes = ended.into_values().map(Endable::into_change).collect();
-    draft.commit(changes, entry, None).await
+    desk.commit(draft, changes, entry, None, call.deadline).await
 }
 
 async fn find(draft: &Draft, digest: &Digest) -> Result<Option<Endable>> {

@@ -70,5 +70,5 @@ async fn replace(
         detail: json!({ "sign_time": key.sign_time.micros(), "compromised": compromised }),
     };
     changes.push(Change::SigningKey(key));
-    draft.commit(changes, entry, None).await
+    Ok(draft.commit(changes, entry, None).await?.revision)
 }

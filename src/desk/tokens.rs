@@ -20,7 +20,7 @@ use crate::domain::name::{TenantId, TokenId};
 use crate::domain::permission::{Grants, Pattern};
 use crate::domain::token::{AccessToken, DEFAULT_TOKEN_LIFE, Parent, Session, TokenFormat, Wanted, compile};
 use crate::error::{Error, Result};
-use crate::store::{Draft, Entry, RowDirectory};
+use crate::store::{Entry, RowDirectory};
 use serde_json::json;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -245,7 +245,7 @@ async fn create_opaque(
         source_ip: call.source_ip,
         detail: json!({ "after": describe(&token) }),
     };
-    let revision = commit(&desk, draft, Change::Token(Box::new(token.clone())), entry).await?;
+    let revision = desk.commit(draft, vec![Change::Token(Box::new(token.clone()))], entry, None, call.deadline).await?;
     Ok(Minted { token: AccessToken { revision, ..token }, text, revision })
 }
 
@@ -327,12 +327,6 @@ pub(super) fn row_of_jwt(jwt: &VerifiedJwt, revoke_time: Time) -> Result<AccessT
         revoke_time: Some(revoke_time),
         revision: 0,
     })
-}
-
-async fn commit(desk: &Desk, draft: Draft, change: Change, entry: Entry) -> Result<i64> {
-    let revision = draft.commit(vec![change], entry, None).await?;
-    desk.ledger.applied(revision).await?;
-    Ok(revision)
 }
 
 /// The `{id}` of a credential of our form, for events.

@@ -13,6 +13,15 @@ use super::token::{AccessToken, Session};
 use super::user::User;
 use serde::{Deserialize, Serialize};
 
+/// A point in the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The revision.
+    pub revision: i64,
+    /// The hash chain after it.
+    pub chain: Vec<u8>,
+}
+
 /// The credential that stands above all tenants: its secrets, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {

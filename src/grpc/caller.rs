@@ -2,6 +2,7 @@
 //! What is decided here from memory is decided once more under the head lock: this is for an answer before the request
 //! is looked at, that one is for the truth.
 
+use super::observe::grpc_timeout;
 use super::rpcs::{Admission, Rpc};
 use crate::check::{Caller, Index};
 use crate::clock::Clock;
@@ -13,8 +14,13 @@ use crate::domain::policy::{Demand, Directory, Whose};
 use crate::domain::user::Role;
 use crate::error::{Error, Result};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request};
+
+/// What is left of a deadline for the answer to travel.
+const ANSWER_MARGIN: Duration = Duration::from_millis(20);
 
 /// Where callers are admitted.
 #[derive(Clone, Debug)]
@@ -35,7 +41,17 @@ pub(crate) struct Admitted {
 
 /// Where a request came from, and under which id it is traced.
 pub(crate) fn call_of<T>(request: &Request<T>) -> Call {
-    Call { request_id: request_id(request.extensions()), source_ip: source_ip(request) }
+    Call {
+        request_id: request_id(request.extensions()),
+        source_ip: source_ip(request),
+        deadline: deadline_of(request.metadata()),
+    }
+}
+
+/// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
+pub(crate) fn deadline_of(metadata: &MetadataMap) -> Option<Instant> {
+    let timeout = grpc_timeout(metadata.as_ref())?;
+    Instant::now().checked_add(timeout.saturating_sub(ANSWER_MARGIN.max(timeout / 10)))
 }
 
 fn request_id(extensions: &Extensions) -> String {

@@ -1,6 +1,6 @@
 //! `keyward.v1.CheckService`: borrows the message into a query, asks the index, turns the answer into the reply.
 
-use super::caller::{Gate, source_ip};
+use super::caller::{Gate, deadline_of, source_ip};
 use super::keys::MAX_BATCH;
 use super::{convert, rpcs};
 use crate::check::{Answer, Caller};
@@ -26,9 +26,6 @@ const MAX_CHECK_BYTES: usize = 64 * 1024;
 /// How long a Check that asks for a newer revision waits if its call has no deadline, and at most.
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// What is left of a deadline for the answer to travel.
-const ANSWER_MARGIN: Duration = Duration::from_millis(20);
 
 /// Who may ask at this listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,24 +207,8 @@ fn principal_out(principal: &crate::check::Principal) -> proto::Principal {
 
 /// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
 fn deadline(metadata: &MetadataMap) -> Instant {
-    let timeout = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
-    let wait = timeout.map_or(DEFAULT_WAIT, |timeout| timeout.saturating_sub(ANSWER_MARGIN.max(timeout / 10)));
-    Instant::now() + wait.min(MAX_WAIT)
-}
-
-/// A `grpc-timeout`: up to eight digits and a unit.
-fn parse_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(number.saturating_mul(3600))),
-        "M" => Some(Duration::from_secs(number.saturating_mul(60))),
-        "S" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_millis(number)),
-        "u" => Some(Duration::from_micros(number)),
-        "n" => Some(Duration::from_nanos(number)),
-        _ => None,
-    }
+    let longest = Instant::now() + MAX_WAIT;
+    deadline_of(metadata).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT).min(longest)
 }
 
 #[tonic::async_trait]

@@ -40,6 +40,11 @@ impl From<Error> for Status {
                 let committed = committed.iter().map(|revision| ("committed_revision", revision.to_string())).collect();
                 (Code::Unavailable, "CANNOT_DECIDE", committed)
             }
+            Error::Unfinished { revision, outstanding } => {
+                let committed = ("committed_revision", revision.to_string());
+                let outstanding = ("outstanding_replicas", outstanding.join(","));
+                (Code::DeadlineExceeded, "BARRIER_UNFINISHED", vec![committed, outstanding])
+            }
             Error::Unbuilt { method } => (Code::Unimplemented, "NOT_BUILT", vec![("method", (*method).to_owned())]),
             Error::Internal(_) => (Code::Internal, "INTERNAL", vec![]),
         };
@@ -71,6 +76,7 @@ impl From<Error> for Status {
             | Error::AlreadyExists { .. }
             | Error::Conflict { .. }
             | Error::Precondition { .. }
+            | Error::Unfinished { .. }
             | Error::Unbuilt { .. } => {}
         }
         Status::with_error_details(code, clip(&message), details)

@@ -1,175 +1,314 @@
-//! Following the ledger: load everything at one revision, then apply what comes after it, one revision after the other.
+//! Following the ledger: join, load everything at one revision, then poll, and apply what comes after it, one revision
+//! after the other. What a poll means is decided by [`Member`]; here it is carried out.
 //!
 //! INVARIANT (one writer): only this task writes the index, for this process's own commits as for anyone's. A handler
-//! that has committed says so by [`Ledger::applied`] and waits; it never writes what it believes it has changed.
-//!
-//! If the ledger is out of reach for longer than a lease, or is no longer the one that was read, the index stops
-//! answering until it can be followed again.
+//! that has committed says so and waits; it never writes what it believes it has changed.
 
-use crate::check::Index;
-use crate::clock::Clock;
-use crate::domain::change::Change;
+use super::protocol::{Member, Next, Polled, Timing};
+use super::{Progress, Shared};
+use crate::clock::{Clock, boot_time};
+use crate::domain::change::{Change, Head};
 use crate::error::{Error, Result};
-use crate::store::{Head, Store};
+use crate::store::{Poll, Store};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
-
-/// How long the follower sleeps unless it is told that there is something to see.
-const POLL: Duration = Duration::from_millis(250);
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 /// How many revisions are read at a time.
 const STRIDE: i64 = 256;
-
-/// How long the ledger may be out of reach before this replica stops answering: what was revoked since is unknown to it.
-const LEASE: Duration = Duration::from_secs(10);
-
-/// How long one look at the ledger may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a handler waits for its own revision.
-const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How many of the last revisions are verified before anything is loaded, and how many changes: an import makes a
 /// thousand of them with each revision.
 const VERIFIED: i64 = 10_000;
 const VERIFIED_CHANGES: u64 = 50_000;
 
-/// A handle on the follower. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Ledger {
-    hint: Arc<Notify>,
-    progress: watch::Receiver<Progress>,
-}
+/// How many revisions the log keeps at least, and how many more there may be before it is pruned.
+const KEPT: i64 = 100_000;
+const PRUNE_EVERY: i64 = 10_000;
 
-#[derive(Clone, Copy, Debug)]
-struct Progress {
-    applied: i64,
-    is_broken: bool,
-}
+/// How long after a poll the next may begin that is asked for by credentials nobody here knows: whoever sends such
+/// must not have the database asked without end.
+const LOOK_GAP: Duration = Duration::from_millis(10);
 
-impl Ledger {
-    /// Waits until `revision`, which was committed, is in the index.
-    pub async fn applied(&self, revision: i64) -> Result<()> {
-        self.hint.notify_one();
-        let mut progress = self.progress.clone();
-        let reached = progress.wait_for(|progress| progress.applied >= revision || progress.is_broken);
-        match timeout(APPLY_TIMEOUT, reached).await {
-            Ok(Ok(progress)) if progress.applied >= revision => Ok(()),
-            Ok(_) | Err(_) => Err(Error::Unavailable {
-                what: "this replica does not follow the ledger".to_owned(),
-                committed: Some(revision),
-            }),
-        }
-    }
+/// How long what is not part of a poll may take.
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// Waits until the index has at least `revision`, which may not exist yet; in vain after `deadline`.
-    pub async fn reached(&self, revision: i64, deadline: Instant) -> Result<()> {
-        let mut progress = self.progress.clone();
-        let waiting = progress.wait_for(|progress| progress.applied >= revision);
-        match timeout_at(deadline, waiting).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Error::unavailable(format!(
-                "revision {revision} has not reached this replica within the deadline of the call"
-            ))),
-        }
-    }
-}
-
-/// Verifies the ledger's end, loads everything into `index`, lets it answer, and starts to follow. The task ends when
-/// every [`Ledger`] is gone.
-pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock) -> Result<Ledger> {
-    // What was changed while nobody followed would otherwise be taken for what was written.
-    store.verify(VERIFIED, VERIFIED_CHANGES).await?;
-    let head = load(&store, &index, clock).await?;
-    index.renew(crate::domain::clock::Moment::MAX);
-    let hint = Arc::new(Notify::new());
-    let (sender, progress) = watch::channel(Progress { applied: head.revision, is_broken: false });
-    let following = tokio::spawn(run(store, Arc::clone(&index), clock.clone(), head, Arc::clone(&hint), sender));
-    tokio::spawn(async move {
-        // However it ends, nobody keeps this index current any more.
-        let ended = following.await;
-        index.stop();
-        if let Err(failure) = ended {
-            tracing::error!("the follower failed: {failure}");
-        }
-    });
-    Ok(Ledger { hint, progress })
-}
-
-/// Puts all rows into `index`, at the revision they belong to.
-async fn load(store: &Store, index: &Index, clock: &Clock) -> Result<Head> {
-    let now = clock.now();
-    let is_forgotten = |change: &Change| match change {
-        Change::Key(key) => key.is_forgotten(now),
-        Change::Token(token) => token.is_forgotten(now),
-        Change::Session(session) => session.is_forgotten(now),
-        Change::Root(_) | Change::Tenant(_) | Change::User(_) | Change::Application(_) | Change::SigningKey(_) => false,
-    };
-    store
-        .snapshot(|head, mut changes| {
-            changes.retain(|change| !is_forgotten(change));
-            index.apply(head.revision, changes);
-        })
-        .await
-}
-
-async fn run(
+/// The one that follows.
+#[derive(Debug)]
+pub(super) struct Follower {
     store: Store,
-    index: Arc<Index>,
     clock: Clock,
-    mut head: Head,
-    hint: Arc<Notify>,
+    timing: Timing,
+    shared: Arc<Shared>,
     progress: watch::Sender<Progress>,
-) {
-    let mut last_failure = String::new();
-    let mut last_success = Instant::now();
-    while !progress.is_closed() {
-        let begun = Instant::now();
-        let looked = timeout(LOOK_TIMEOUT, catch_up(&store, &index, &mut head, &progress)).await;
-        match looked.unwrap_or_else(|_| Err(Error::unavailable("the database does not answer"))) {
-            Ok(()) => {
-                last_success = begun;
-                if !last_failure.is_empty() {
-                    tracing::info!(revision = head.revision, "the ledger can be followed again");
-                    last_failure.clear();
-                    index.renew(crate::domain::clock::Moment::MAX);
-                    progress.send_modify(|progress| progress.is_broken = false);
-                }
-            }
-            Err(failure) => {
-                // A gap or another history is no outage: what the index holds may be what was taken back.
-                if matches!(failure, Error::Internal(_)) || last_success.elapsed() >= LEASE {
-                    index.stop();
-                    progress.send_modify(|progress| progress.is_broken = true);
-                }
-                let cause = std::error::Error::source(&failure).map(ToString::to_string).unwrap_or_default();
-                let text = format!("{failure}: {cause}");
-                if text != last_failure {
-                    tracing::error!(revision = head.revision, "the ledger cannot be followed: {text}");
-                    last_failure = text;
-                }
-                sleep(POLL).await;
-            }
-        }
-        index.sweep(clock.now());
-        // In vain or not: nothing depends on a hint.
-        let _hinted = timeout(POLL, hint.notified()).await;
-    }
+    /// Under which row this process has joined.
+    id: String,
+    address: String,
+    member: Option<Member>,
+    /// What was read of the log did not fit: load anew, if the ledger is the one that was followed.
+    is_in_doubt: bool,
+    last_failure: String,
 }
 
-/// Applies everything up to the head of the ledger.
-async fn catch_up(store: &Store, index: &Index, head: &mut Head, progress: &watch::Sender<Progress>) -> Result<()> {
-    loop {
-        let batches = store.changes_after(head, STRIDE).await?;
-        if batches.is_empty() {
-            return Ok(());
+fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+impl Follower {
+    pub(super) fn new(
+        store: Store,
+        clock: Clock,
+        timing: Timing,
+        shared: Arc<Shared>,
+        progress: watch::Sender<Progress>,
+        address: String,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            timing,
+            shared,
+            progress,
+            id: new_id(),
+            address,
+            member: None,
+            is_in_doubt: false,
+            last_failure: String::new(),
         }
-        for batch in batches {
-            index.apply(batch.head.revision, batch.changes);
-            *head = batch.head;
+    }
+
+    /// Joins, loads, and holds the lease when it returns (R1).
+    pub(super) async fn start(&mut self) -> Result<()> {
+        self.join().await?;
+        if self.store.is_alone() {
+            self.store.remove_all_but(&self.id).await?;
         }
-        progress.send_modify(|progress| progress.applied = head.revision);
+        self.load().await?;
+        self.look().await
+    }
+
+    /// Follows until nobody is left who could ask.
+    pub(super) async fn run(&mut self) {
+        let mut last_begin = tokio::time::Instant::now();
+        while !self.progress.is_closed() {
+            let wait = self.timing.poll_interval().mul_f64(0.9 + 0.2 * rand::random::<f64>());
+            tokio::select! {
+                () = self.shared.hint.notified() => {}
+                () = self.shared.wanted.notified() => sleep(LOOK_GAP.saturating_sub(last_begin.elapsed())).await,
+                () = sleep(wait) => {}
+            }
+            last_begin = tokio::time::Instant::now();
+            match self.look().await {
+                Ok(()) => self.note_success(),
+                Err(failure) => {
+                    self.note_failure(&failure);
+                    sleep(self.timing.poll_interval()).await;
+                }
+            }
+            self.shared.index.sweep(self.clock.now());
+            if let Err(failure) = self.tend().await {
+                tracing::warn!("what belongs to following the ledger could not be done: {failure}");
+            }
+        }
+    }
+
+    /// Stops answering, then takes the own row away (R4).
+    pub(super) async fn leave(&mut self) {
+        self.shared.index.stop();
+        let left = timeout(REGISTRY_TIMEOUT, self.store.leave(&self.id)).await;
+        if !matches!(left, Ok(Ok(()))) {
+            tracing::warn!("the row of this replica could not be deleted; others will shut it out");
+        }
+    }
+
+    /// One poll, and all that follows from it (R2).
+    async fn look(&mut self) -> Result<()> {
+        let Some(applied) = self.member.as_ref().map(|member| member.applied().revision) else {
+            return self.load().await;
+        };
+        let number = self.shared.begin_look();
+        // Before it is sent: what the answer says was true no later than that for sure.
+        let sent = boot_time();
+        let polled = self.poll(applied).await?;
+        let Some(member) = &mut self.member else { return Ok(()) };
+        match member.polled(&polled) {
+            Next::Renew | Next::Apply if self.is_in_doubt => return self.reload("the log did not fit").await,
+            Next::Renew => {}
+            Next::Apply => self.apply_up_to(&polled.head).await?,
+            Next::Rejoin => return self.rejoin().await,
+            Next::Reload => return self.reload("another ledger was adopted").await,
+            Next::CatchUpByLoading => return self.reload("what is missing was pruned").await,
+            Next::Refuse(reason) => {
+                self.shared.index.stop();
+                return Err(Error::internal(reason));
+            }
+        }
+        self.publish(number, sent, &polled).await
+    }
+
+    async fn poll(&self, applied: i64) -> Result<Polled> {
+        let answer = timeout(self.timing.statement_timeout(), self.store.poll(&self.id, applied)).await;
+        let Poll { revision, chain, floor, cluster_id, own, chain_at, is_any_fencing } =
+            answer.map_err(|_| Error::unavailable("the database does not answer"))??;
+        if is_any_fencing {
+            self.shared.see_fences.notify_one();
+        }
+        Ok(Polled {
+            head: Head { revision, chain },
+            floor,
+            cluster_id,
+            is_member: own.is_some_and(|(is_fencing, _)| !is_fencing),
+            confirmed: own.map_or(-1, |(_, applied)| applied),
+            chain_at_applied: chain_at,
+        })
+    }
+
+    /// Everything up to the polled head is in: lets the index answer, and only then confirms it.
+    async fn publish(&mut self, number: u64, sent: crate::domain::clock::Moment, polled: &Polled) -> Result<()> {
+        let Some(member) = &self.member else { return Ok(()) };
+        let Some(valid_until) = member.valid_until(sent, polled) else { return Ok(()) };
+        self.shared.index.renew(valid_until);
+        let applied = member.applied().revision;
+        self.progress.send_modify(|progress| {
+            progress.look = number;
+            progress.applied = applied;
+            progress.head = polled.head.revision;
+            progress.floor = polled.floor;
+            progress.cluster_id.clone_from(&polled.cluster_id);
+            progress.replica_id.clone_from(&self.id);
+            progress.refused = None;
+        });
+        if polled.confirmed < applied && !self.store.is_alone() {
+            let confirmed = timeout(self.timing.statement_timeout(), self.store.confirm(&self.id, applied)).await;
+            confirmed.map_err(|_| Error::unavailable("the database does not answer"))??;
+        }
+        Ok(())
+    }
+
+    /// Applies what came after what is applied, at least up to `head`.
+    async fn apply_up_to(&mut self, head: &Head) -> Result<()> {
+        while let Some(member) = &mut self.member
+            && member.applied().revision < head.revision
+        {
+            let reading = self.store.changes_between(member.applied(), head.revision, STRIDE);
+            let batches = match timeout(self.timing.statement_timeout(), reading).await {
+                Ok(Ok(batches)) => batches,
+                Ok(Err(failure)) => {
+                    if matches!(failure, Error::Internal(_)) {
+                        // A gap is never normal: nothing more is answered before everything was read anew.
+                        self.shared.index.stop();
+                        self.is_in_doubt = true;
+                    }
+                    return Err(failure);
+                }
+                Err(_) => return Err(Error::unavailable("the database does not answer")),
+            };
+            for batch in batches {
+                self.shared.index.apply(batch.head.revision, batch.changes);
+                member.applied_up_to(batch.head);
+            }
+            let applied = member.applied().revision;
+            self.progress.send_modify(|progress| progress.applied = applied);
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Commits the own row: before anything is loaded or renewed (R1).
+    async fn join(&mut self) -> Result<()> {
+        self.id = new_id();
+        let joined = timeout(REGISTRY_TIMEOUT, self.store.join(&self.id, &self.address, self.timing.lease())).await;
+        joined.map_err(|_| Error::unavailable("the database does not answer"))??;
+        self.progress.send_modify(|progress| progress.replica_id.clone_from(&self.id));
+        Ok(())
+    }
+
+    /// The own row is gone or fencing: stops, takes it away and joins under a new id. What is loaded is kept, and caught up
+    /// by the next polls.
+    async fn rejoin(&mut self) -> Result<()> {
+        self.shared.index.stop();
+        tracing::warn!(replica = self.id, "this replica was shut out, and joins again");
+        self.leave().await;
+        self.join().await?;
+        self.shared.hint.notify_one();
+        Ok(())
+    }
+
+    /// Stops, and loads everything anew.
+    async fn reload(&mut self, reason: &str) -> Result<()> {
+        self.shared.index.stop();
+        tracing::warn!("everything is loaded anew: {reason}");
+        self.shared.index.clear();
+        self.member = None;
+        self.load().await
+    }
+
+    /// Verifies the end of the ledger and puts all rows into the index, at the revision they belong to.
+    async fn load(&mut self) -> Result<()> {
+        let polled = self.poll(0).await?;
+        // What was changed while nobody followed would otherwise be taken for what was written.
+        self.store.verify(VERIFIED, VERIFIED_CHANGES).await?;
+        self.shared.index.clear();
+        let now = self.clock.now();
+        let is_forgotten = |change: &Change| match change {
+            Change::Key(key) => key.is_forgotten(now),
+            Change::Token(token) => token.is_forgotten(now),
+            Change::Session(session) => session.is_forgotten(now),
+            Change::Root(_) | Change::Tenant(_) | Change::User(_) | Change::Application(_) | Change::SigningKey(_) => {
+                false
+            }
+        };
+        let index = &self.shared.index;
+        let head = self
+            .store
+            .snapshot(|head, mut changes| {
+                changes.retain(|change| !is_forgotten(change));
+                index.apply(head.revision, changes);
+            })
+            .await?;
+        let applied = head.revision;
+        self.member = Some(Member::new(self.timing, polled.cluster_id, head));
+        self.is_in_doubt = false;
+        self.progress.send_modify(|progress| progress.applied = applied);
+        self.shared.hint.notify_one();
+        Ok(())
+    }
+
+    /// What is done now and then: say where this replica serves, prune the log.
+    async fn tend(&mut self) -> Result<()> {
+        let address = self.shared.address.lock().clone();
+        if address != self.address && self.member.is_some() {
+            self.store.announce(&self.id, &address).await?;
+            self.address = address;
+        }
+        let (head, floor) = {
+            let progress = self.progress.borrow();
+            (progress.head, progress.floor)
+        };
+        if head.saturating_sub(floor) > KEPT + PRUNE_EVERY {
+            self.store.prune(head.saturating_sub(KEPT)).await?;
+        }
+        Ok(())
+    }
+
+    fn note_success(&mut self) {
+        if !self.last_failure.is_empty() && self.shared.index.is_serving() {
+            tracing::info!(revision = self.shared.index.applied(), "the ledger can be followed again");
+            self.last_failure.clear();
+        }
+    }
+
+    fn note_failure(&mut self, failure: &Error) {
+        let cause = std::error::Error::source(failure).map(ToString::to_string).unwrap_or_default();
+        if matches!(failure, Error::Internal(_)) {
+            self.progress.send_modify(|progress| progress.refused = Some(cause.clone()));
+        }
+        let text = format!("{failure}: {cause}");
+        if text != self.last_failure {
+            let revision = self.shared.index.applied();
+            tracing::error!(revision, "the ledger cannot be followed: {text}");
+            self.last_failure = text;
+        }
     }
 }

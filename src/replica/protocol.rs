@@ -10,20 +10,12 @@
 
 mod barrier;
 mod member;
-mod timing;
 
+pub use crate::domain::lease::Timing;
 pub use barrier::{Barriers, Deed, Outcome, Seen, Ticket};
 pub use member::{Member, Next, Polled};
-pub use timing::Timing;
 
-/// A point in the ledger.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Head {
-    /// The revision.
-    pub revision: i64,
-    /// The hash chain after it.
-    pub chain: Vec<u8>,
-}
+pub use crate::domain::change::Head;
 
 /// The id of a replica: random for each time that a process joins.
 pub type ReplicaId = String;

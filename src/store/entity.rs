@@ -13,6 +13,7 @@ pub(in crate::store) mod ledger_head;
 pub(in crate::store) mod mail_count;
 pub(in crate::store) mod mail_queue;
 pub(in crate::store) mod replay;
+pub(in crate::store) mod replica;
 pub(in crate::store) mod root_secret;
 pub(in crate::store) mod setting;
 pub(in crate::store) mod signing_key;

@@ -7,9 +7,10 @@ use super::failure::sort;
 use super::open::Store;
 use super::rows::check_reader;
 use crate::domain::change::Change;
+pub use crate::domain::change::Head;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
 
 /// How many revisions are verified at a time.
@@ -18,14 +19,11 @@ const VERIFY_STRIDE: i64 = 256;
 /// How many changes are read at a time, where one revision does not have more.
 const MAX_CHANGES: u64 = 10_000;
 
-/// A point in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// The revision.
-    pub revision: i64,
-    /// The hash chain after it.
-    pub chain: Vec<u8>,
-}
+/// So many revisions are read without asking first how much they changed.
+const FEW: i64 = 8;
+
+/// How many revisions are deleted from the log at a time.
+const PRUNE_STRIDE: i64 = 1000;
 
 /// What one revision changed.
 #[derive(Debug)]
@@ -46,6 +44,7 @@ impl Store {
             floor_rev: Set(0),
             cluster_id: Set(uuid::Uuid::new_v4().to_string()),
             page_token_key: Set(rand::random::<[u8; 32]>().to_vec()),
+            lease_ms: Set(None),
         };
         ledger_head::Entity::insert(head)
             .on_conflict_do_nothing_on([ledger_head::Column::Shard])
@@ -64,14 +63,12 @@ impl Store {
     /// What came after `from`, oldest first and at most `limit` revisions: contiguous, and linked to `from` by the
     /// chain. A gap or another chain is an internal error: what is followed is no longer the ledger that was read.
     pub async fn changes_after(&self, from: &Head, limit: i64) -> Result<Vec<Batch>> {
-        let links = self.links_after(from, limit).await?;
-        links
-            .into_iter()
-            .map(|(head, payloads)| {
-                let changes = payloads.iter().map(|payload| serde_json::from_str(payload).map_err(Error::internal));
-                Ok(Batch { head, changes: changes.collect::<Result<_>>()? })
-            })
-            .collect()
+        batches(self.links_after(from, limit).await?)
+    }
+
+    /// The same, up to the revision `to`, which is known to exist.
+    pub async fn changes_between(&self, from: &Head, to: i64, limit: i64) -> Result<Vec<Batch>> {
+        batches(self.links_between(from, to, limit).await?)
     }
 
     /// Reads the end of the ledger again, at most so many `revisions` and about so many `changes`, and checks that they are
@@ -90,7 +87,9 @@ impl Store {
             .one(&self.follower)
             .await
             .map_err(sort)?;
-        let before = self.head_revision().await?.saturating_sub(revisions).max(first.unwrap_or_default());
+        let row = ledger_head::Entity::find_by_id(SHARD).one(&self.follower).await.map_err(sort)?;
+        let row = row.ok_or_else(|| Error::internal("the ledger has no head"))?;
+        let before = row.rev.saturating_sub(revisions).max(first.unwrap_or_default()).max(row.floor_rev);
         let event = audit_event::Entity::find_by_id(before).one(&self.follower).await.map_err(sort)?;
         let mut head = match event {
             Some(event) => Head { revision: event.revision, chain: event.chain },
@@ -107,10 +106,8 @@ impl Store {
 
     /// The points that the ledger led to after `from`, each with the stored form of what changed.
     async fn links_after(&self, from: &Head, limit: i64) -> Result<Vec<(Head, Vec<String>)>> {
-        let transaction = self.follower.begin().await.map_err(sort)?;
-        let head = head(&transaction).await?;
+        let head = head(&self.follower).await?;
         if head == *from {
-            transaction.commit().await.map_err(sort)?;
             return Ok(Vec::new());
         }
         if head.revision <= from.revision {
@@ -119,28 +116,20 @@ impl Store {
                 from.revision, head.revision
             )));
         }
-        let last = from.revision.saturating_add(limit).min(head.revision);
-        // An import changes a thousand things with each revision: of such, fewer at a time.
-        let beyond = ledger_change::Entity::find()
-            .select_only()
-            .column(ledger_change::Column::Rev)
-            .filter(ledger_change::Column::Shard.eq(SHARD))
-            .filter(ledger_change::Column::Rev.gt(from.revision))
-            .filter(ledger_change::Column::Rev.lte(last))
-            .order_by_asc(ledger_change::Column::Rev)
-            .order_by_asc(ledger_change::Column::Seq)
-            .offset(MAX_CHANGES)
-            .limit(1)
-            .into_tuple::<i64>()
-            .one(&transaction)
-            .await
-            .map_err(sort)?;
-        let last = beyond.map_or(last, |beyond| beyond.saturating_sub(1).max(from.revision.saturating_add(1)));
+        self.links_between(from, head.revision, limit).await
+    }
+
+    /// The same up to `to`, which is known to exist. What is committed there changes no more, so that several statements see
+    /// the same without a transaction.
+    async fn links_between(&self, from: &Head, to: i64, limit: i64) -> Result<Vec<(Head, Vec<String>)>> {
+        let last = from.revision.saturating_add(limit).min(to);
+        let last =
+            if last.saturating_sub(from.revision) > FEW { self.last_of_few(from.revision, last).await? } else { last };
         let events = audit_event::Entity::find()
             .filter(audit_event::Column::Revision.gt(from.revision))
             .filter(audit_event::Column::Revision.lte(last))
             .order_by_asc(audit_event::Column::Revision)
-            .all(&transaction)
+            .all(&self.follower)
             .await
             .map_err(sort)?;
         let mut payloads: HashMap<i64, Vec<String>> = HashMap::new();
@@ -150,10 +139,9 @@ impl Store {
             .filter(ledger_change::Column::Rev.lte(last))
             .order_by_asc(ledger_change::Column::Rev)
             .order_by_asc(ledger_change::Column::Seq)
-            .all(&transaction)
+            .all(&self.follower)
             .await
             .map_err(sort)?;
-        transaction.commit().await.map_err(sort)?;
         for row in rows {
             check_reader(row.min_reader)?;
             payloads.entry(row.rev).or_default().push(row.payload);
@@ -171,6 +159,65 @@ impl Store {
             Err(Error::internal(format!("the ledger has a gap after revision {}", before.revision)))
         }
     }
+
+    /// An import changes a thousand things with each revision: of such, fewer at a time.
+    async fn last_of_few(&self, from: i64, last: i64) -> Result<i64> {
+        let beyond = ledger_change::Entity::find()
+            .select_only()
+            .column(ledger_change::Column::Rev)
+            .filter(ledger_change::Column::Shard.eq(SHARD))
+            .filter(ledger_change::Column::Rev.gt(from))
+            .filter(ledger_change::Column::Rev.lte(last))
+            .order_by_asc(ledger_change::Column::Rev)
+            .order_by_asc(ledger_change::Column::Seq)
+            .offset(MAX_CHANGES)
+            .limit(1)
+            .into_tuple::<i64>()
+            .one(&self.follower)
+            .await
+            .map_err(sort)?;
+        Ok(beyond.map_or(last, |beyond| beyond.saturating_sub(1).max(from.saturating_add(1))))
+    }
+
+    /// Moves the floor of the log up to `floor` and deletes what is below it. Only the one that moves it deletes.
+    pub async fn prune(&self, floor: i64) -> Result<()> {
+        let moved = ledger_head::Entity::update_many()
+            .set(ledger_head::ActiveModel { floor_rev: Set(floor), ..Default::default() })
+            .filter(ledger_head::Column::Shard.eq(SHARD))
+            .filter(ledger_head::Column::FloorRev.lt(floor))
+            .exec(&self.registry)
+            .await
+            .map_err(sort)?;
+        let mut from = if moved.rows_affected > 0 { self.first_change().await?.unwrap_or(floor) } else { floor };
+        while from < floor {
+            from = from.saturating_add(PRUNE_STRIDE).min(floor);
+            ledger_change::Entity::delete_many()
+                .filter(ledger_change::Column::Shard.eq(SHARD))
+                .filter(ledger_change::Column::Rev.lte(from))
+                .exec(&self.registry)
+                .await
+                .map_err(sort)?;
+        }
+        Ok(())
+    }
+
+    async fn first_change(&self) -> Result<Option<i64>> {
+        let first = ledger_change::Entity::find()
+            .select_only()
+            .column(ledger_change::Column::Rev)
+            .filter(ledger_change::Column::Shard.eq(SHARD))
+            .order_by_asc(ledger_change::Column::Rev)
+            .limit(1);
+        first.into_tuple().one(&self.registry).await.map_err(sort)
+    }
+}
+
+fn batches(links: Vec<(Head, Vec<String>)>) -> Result<Vec<Batch>> {
+    let batch = |(head, payloads): (Head, Vec<String>)| {
+        let changes = payloads.iter().map(|payload| serde_json::from_str(payload).map_err(Error::internal));
+        Ok(Batch { head, changes: changes.collect::<Result<_>>()? })
+    };
+    links.into_iter().map(batch).collect()
 }
 
 /// Checks that `event` and its changes follow `before`; the point they lead to.
@@ -187,9 +234,9 @@ fn verify(before: &Head, event: &audit_event::Model, payloads: &[String]) -> Res
     }
 }
 
-pub(super) async fn head(transaction: &DatabaseTransaction) -> Result<Head> {
+pub(super) async fn head(db: &impl ConnectionTrait) -> Result<Head> {
     let row = ledger_head::Entity::find_by_id(SHARD)
-        .one(transaction)
+        .one(db)
         .await
         .map_err(sort)?
         .ok_or_else(|| Error::internal("the ledger has no head"))?;

@@ -10,6 +10,7 @@ mod m0004_mail;
 mod m0005_signing;
 mod m0006_passwords;
 mod m0007_mail_count;
+mod m0008_replica;
 
 pub(in crate::store) struct Migrator;
 
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_signing::Migration),
             Box::new(m0006_passwords::Migration),
             Box::new(m0007_mail_count::Migration),
+            Box::new(m0008_replica::Migration),
         ]
     }
 }

@@ -1,6 +1,7 @@
 //! Opening the database: one process, one file, one writing connection.
 
 use super::failure::sort;
+use super::group::Groups;
 use super::migration::Migrator;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -22,7 +23,13 @@ pub struct Store {
     pub(super) reader: DatabaseConnection,
     /// One connection of the follower's own: lists must not keep it from what was revoked.
     pub(super) follower: DatabaseConnection,
+    /// Another, for what replicas must know of each other while the follower is busy.
+    pub(super) keeper: DatabaseConnection,
+    /// Another, for what must be durable before a replica rests on it.
+    pub(super) registry: DatabaseConnection,
     pub(super) clock: Clock,
+    /// Where mutations wait for their turn.
+    pub(super) groups: Arc<Groups>,
     /// Told when mail was committed.
     pub(super) mail_queued: Arc<Notify>,
     path: PathBuf,
@@ -37,11 +44,36 @@ impl Store {
         let writer = Database::connect(options(&path, 1)).await.map_err(|error| cannot_open(&path, error))?;
         Migrator::up(&writer, None).await.map_err(|error| cannot_open(&path, error))?;
         let reader = Database::connect(options(&path, 4)).await.map_err(|error| cannot_open(&path, error))?;
-        let follower = Database::connect(options(&path, 1)).await.map_err(|error| cannot_open(&path, error))?;
-        let (mail_queued, lock) = (Arc::default(), Arc::new(lock));
-        let store = Self { writer, reader, follower, clock, mail_queued, path, lock };
+        let (follower, keeper, registry) = (reader.clone(), reader.clone(), writer.clone());
+        let (mail_queued, groups, lock) = (Arc::default(), Arc::default(), Arc::new(lock));
+        let store = Self { writer, reader, follower, keeper, registry, clock, groups, mail_queued, path, lock };
         store.found().await?;
         Ok(store)
+    }
+
+    /// The same with connections of its own to follow the ledger by, for a runtime of its own: neither lists nor
+    /// mutations keep it from what was revoked.
+    pub async fn for_follower(&self) -> Result<Self> {
+        let connect =
+            async || Database::connect(options(&self.path, 1)).await.map_err(|error| cannot_open(&self.path, error));
+        let (follower, keeper, registry) = (connect().await?, connect().await?, connect().await?);
+        Ok(Self { follower, keeper, registry, ..self.clone() })
+    }
+
+    /// Whether one process at a time has this database to itself.
+    pub fn is_alone(&self) -> bool {
+        true
+    }
+
+    /// Tells other replicas, if the engine has a way to, that there is something to see. Nothing depends on it.
+    pub fn hint(&self, _revision: i64) {}
+
+    /// Closes what [`Store::for_follower`] has opened.
+    pub async fn close_follower(self) {
+        for connection in [self.follower, self.keeper, self.registry] {
+            // They hold nothing that is not committed.
+            let _closed = connection.close().await;
+        }
     }
 
     /// A file beside the database, such as `keyward.db.master-key`; none on engines that are no file.
@@ -54,7 +86,6 @@ impl Store {
 
     /// Closes the connections, so that SQLite can fold its write-ahead log into the file, and lets go of the lock.
     pub async fn close(self) -> Result<()> {
-        self.follower.close().await.map_err(sort)?;
         self.reader.close().await.map_err(sort)?;
         self.writer.close().await.map_err(sort)?;
         self.lock.unlock().map_err(Error::internal)

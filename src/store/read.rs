@@ -101,12 +101,12 @@ pub(super) async fn key(db: &impl ConnectionTrait, tenant: &str, id: &str) -> Re
     rows::key(row, secrets).map(Some)
 }
 
-pub(super) async fn key_of_digest(db: &impl ConnectionTrait, digest: &Digest) -> Result<Option<Key>> {
+pub(super) async fn key_place_of_digest(
+    db: &impl ConnectionTrait,
+    digest: &Digest,
+) -> Result<Option<(TenantId, KeyId)>> {
     let secret = api_key_secret::Entity::find_by_id(digest.as_bytes().to_vec()).one(db).await.map_err(sort)?;
-    match secret {
-        Some(secret) => key(db, &secret.tenant_id, &secret.key_id).await,
-        None => Ok(None),
-    }
+    secret.map(|secret| rows::key_place(&secret.tenant_id, &secret.key_id)).transpose()
 }
 
 pub(super) async fn root(db: &impl ConnectionTrait) -> Result<Option<Root>> {
@@ -126,7 +126,8 @@ impl Store {
 
     /// The key that has, or had, this secret.
     pub async fn key_of_digest(&self, digest: &Digest) -> Result<Option<(Key, Option<Time>)>> {
-        let Some(key) = key_of_digest(&self.reader, digest).await? else { return Ok(None) };
+        let Some((tenant, id)) = key_place_of_digest(&self.reader, digest).await? else { return Ok(None) };
+        let Some(key) = key(&self.reader, tenant.as_str(), id.as_str()).await? else { return Ok(None) };
         let ids = vec![key.id.as_str().to_owned()];
         let last_auth_time = self.last_auth_times(&key.tenant, ids).await?.into_values().next();
         Ok(Some((key, last_auth_time)))

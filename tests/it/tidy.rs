@@ -175,10 +175,10 @@ fn the_rules_are_pure() {
 const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("clock", &["domain"]),
-    ("config", &["error"]),
+    ("config", &["domain", "error"]),
     ("domain", &["error"]),
     ("proto", &[]),
-    ("check", &["domain", "error"]),
+    ("check", &["clock", "domain", "error"]),
     ("store", &["clock", "domain", "error"]),
     ("replica", &["check", "clock", "domain", "error", "store"]),
     ("keyring", &["check", "clock", "domain", "error", "store"]),

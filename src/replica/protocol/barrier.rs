@@ -105,6 +105,11 @@ impl Barriers {
         Some(unconfirmed.map(|waiting| waiting.revision).take(MAX_ASKED).collect())
     }
 
+    /// The chains that are waited for: what a process that is alone with its database need not read back.
+    pub fn chains(&self) -> BTreeMap<i64, Vec<u8>> {
+        self.waiting.values().filter_map(|waiting| Some((waiting.revision, waiting.chain.clone()?))).collect()
+    }
+
     /// How many mutations wait.
     pub fn waiting_count(&self) -> usize {
         self.waiting.len()

@@ -95,7 +95,8 @@ impl Member {
             ));
         }
         let is_known = applied.revision == 0 || polled.chain_at_applied.as_ref() == Some(&applied.chain);
-        if is_known {
+        let is_head = polled.head.revision == applied.revision;
+        if is_known && (!is_head || polled.head.chain == applied.chain) {
             return None;
         }
         Some(format!(
@@ -117,8 +118,9 @@ impl Member {
     /// Until when this replica may answer, once everything up to `polled.head` is published: D after the poll was *sent*,
     /// since it was true at no later time for sure (R2). None if something is missing still.
     pub fn valid_until(&self, sent: Moment, polled: &Polled) -> Option<Moment> {
+        let is_same = self.applied.revision != polled.head.revision || self.applied.chain == polled.head.chain;
         let is_current = self.refused.is_none() && self.applied.revision >= polled.head.revision;
-        is_current.then(|| sent.after(self.timing.lease()))
+        (is_current && is_same).then(|| sent.after(self.timing.lease()))
     }
 }
 
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn another_history_is_refused_for_good_and_taken_only_when_it_is_adopted() {
-        for other in [polled(4, 4), Polled { chain_at_applied: Some(vec![6]), ..polled(5, 6) }] {
+        for other in [polled(4, 4), polled(5, 6), Polled { chain_at_applied: Some(vec![6]), ..polled(5, 6) }] {
             // Without the own row too, as in a backup from before it.
             for is_member in [true, false] {
                 let mut member = member();

@@ -12,6 +12,8 @@ pub(in crate::store) struct Model {
     pub floor_rev: i64,
     pub cluster_id: String,
     pub page_token_key: Vec<u8>,
+    /// None until the first server has joined.
+    pub lease_ms: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

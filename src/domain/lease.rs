@@ -1,4 +1,4 @@
-//! How long things last.
+//! How long a replica may answer after a poll, and what follows from it.
 
 use std::time::Duration;
 
