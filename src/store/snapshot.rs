@@ -13,8 +13,12 @@ use crate::domain::change::Change;
 use crate::error::{Error, Result};
 use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
+<<<<<<< HEAD
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, FromQueryResult, QueryFilter,
     QueryOrder, QueryResult, QuerySelect, QueryTrait, Select, TransactionTrait,
+=======
+    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+>>>>>>> main
 };
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -34,7 +38,7 @@ impl Store {
     /// Reads all rows in one read transaction and hands them on as changes, what others refer to first. Answers with the
     /// point in the ledger to which they belong. Whatever becomes of the caller, nothing is handed on behind its back.
     pub async fn snapshot(&self, mut put: impl FnMut(&Head, Vec<Change>)) -> Result<Head> {
-        let transaction = self.follower.begin().await.map_err(sort)?;
+        let transaction = self.read_at_once().await?;
         let head = head(&transaction).await?;
         let (pages, read) = channel(AHEAD);
         let (changes, mut made) = channel(AHEAD);

@@ -1,5 +1,6 @@
 //! Replicas, and the lease that they share.
 
+use super::tables::Tables;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, integer, string_len};
 
@@ -9,6 +10,7 @@ pub(super) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let manager = &Tables::of(manager).await?;
         let head = Table::alter().table("ledger_head").add_column(big_integer_null("lease_ms")).to_owned();
         manager.alter_table(head).await?;
         let replica = Table::create()
