@@ -19,6 +19,7 @@
 
 mod applications;
 mod authorization;
+mod barrier;
 mod canary;
 mod check;
 mod cli;
