@@ -34,7 +34,9 @@ pub(super) use mysql::Flavour;
 use sea_orm::sqlx;
 use sea_orm::sqlx::mysql::MySqlConnectOptions;
 use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use sea_orm::{
+    AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, IsolationLevel, TransactionTrait,
+};
 #[cfg(test)]
 pub(super) use sqlite::options as sqlite_options;
 use std::fmt;
@@ -320,6 +322,18 @@ impl Store {
     /// Connections of their own for a purpose, which belong to the runtime that asks.
     pub(super) async fn connect(&self, purpose: Purpose) -> Result<DatabaseConnection> {
         self.target.connect(purpose, self.lease).await
+    }
+
+    /// A transaction in which everything that is read is of one moment. On SQLite any is.
+    pub(super) async fn read_at_once(&self) -> Result<DatabaseTransaction> {
+        let begun = match self.engine() {
+            Engine::Sqlite => self.follower.begin().await,
+            Engine::Postgres | Engine::MySql => {
+                let (isolation, access) = (IsolationLevel::RepeatableRead, AccessMode::ReadOnly);
+                self.follower.begin_with_config(Some(isolation), Some(access)).await
+            }
+        };
+        begun.map_err(sort)
     }
 
     /// A file beside the database, such as `keyward.db.master-key`; none on engines that are no file.

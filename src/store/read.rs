@@ -4,7 +4,7 @@ mod people;
 
 use super::entity::{api_key, api_key_secret, api_key_use, audit_event, ledger_head, root_secret, tenant, tenant_user};
 use super::failure::sort;
-use super::open::Store;
+use super::open::{Engine, Store};
 use super::rows;
 use crate::domain::change::{Event, Root};
 use crate::domain::clock::Time;
@@ -327,10 +327,16 @@ impl Store {
                 key_id: Set(key.as_str().to_owned()),
                 last_auth_time: Set(time.micros()),
             });
-            let conflict = OnConflict::columns([api_key_use::Column::TenantId, api_key_use::Column::KeyId])
-                .update_column(api_key_use::Column::LastAuthTime)
-                .action_and_where(Expr::cust("excluded.last_auth_time > api_key_use.last_auth_time"))
-                .to_owned();
+            let mut conflict = OnConflict::columns([api_key_use::Column::TenantId, api_key_use::Column::KeyId]);
+            let column = api_key_use::Column::LastAuthTime;
+            match self.engine() {
+                Engine::Sqlite | Engine::Postgres => conflict
+                    .update_column(column)
+                    .action_and_where(Expr::cust("excluded.last_auth_time > api_key_use.last_auth_time")),
+                Engine::MySql => {
+                    conflict.value(column, Expr::cust("GREATEST(last_auth_time, VALUES(last_auth_time))"))
+                }
+            };
             api_key_use::Entity::insert_many(rows)
                 .on_conflict(conflict)
                 .exec_without_returning(&self.writer)

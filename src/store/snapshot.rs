@@ -12,7 +12,7 @@ use crate::domain::change::Change;
 use crate::error::Result;
 use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
+    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ impl Store {
     /// Reads all rows in one read transaction and hands them on as changes, what others refer to first. Answers with the
     /// point in the ledger to which they belong.
     pub async fn snapshot(&self, mut put: impl FnMut(&Head, Vec<Change>)) -> Result<Head> {
-        let transaction = self.follower.begin().await.map_err(sort)?;
+        let transaction = self.read_at_once().await?;
         let head = head(&transaction).await?;
         let root = super::read::root(&transaction).await?;
         put(&head, root.map(Change::Root).into_iter().collect());
