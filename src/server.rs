@@ -20,7 +20,9 @@ use crate::error::{Error, Result};
 use crate::grpc::arrive::ArriveLayer;
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
-use crate::grpc::{AdminApi, Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
+use crate::grpc::{
+    AdminApi, Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi,
+};
 use crate::keyring::Keyring;
 use crate::mail::Post;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;

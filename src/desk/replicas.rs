@@ -32,5 +32,5 @@ pub async fn list(desk: &Desk, part: &Part) -> Result<Page<ReplicaRow>> {
 
 /// How the answering replica is.
 pub fn status(desk: &Desk) -> Report {
-    Report { status: desk.ledger.status(), engine: "sqlite" }
+    Report { status: desk.ledger.status(), engine: desk.store.engine().word() }
 }

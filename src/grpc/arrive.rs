@@ -65,12 +65,12 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let headers = request.headers();
         if !headers.contains_key("authorization") && !headers.contains_key("x-api-key") {
-            return Arriving::Called { call: self.inner.call(request) };
+            return Arriving { step: Step::Called { call: self.inner.call(request) }, ready: None };
         }
         let metadata = MetadataMap::from_headers(headers.clone());
         let may_come = credential(&metadata).ok().flatten().is_some_and(|text| self.layer.index.may_come(text));
         if !may_come {
-            return Arriving::Called { call: self.inner.call(request) };
+            return Arriving { step: Step::Called { call: self.inner.call(request) }, ready: None };
         }
         let deadline = deadline_of(&metadata).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT);
         let ledger = self.layer.ledger.clone();
@@ -78,7 +78,7 @@ where
         // The one that is ready is the one that is called.
         let fresh = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, fresh);
-        Arriving::Waiting { waiting, ready: Some((ready, request)) }
+        Arriving { step: Step::Waiting { waiting }, ready: Some((ready, request)) }
     }
 }
 
@@ -86,24 +86,22 @@ type Waiting = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
 
 pin_project! {
     /// The answer to come.
-    #[project = ArrivingProjection]
-    pub enum Arriving<S, B>
+    pub struct Arriving<S, B>
     where
         S: Service<Request<B>>,
     {
-        /// Nobody is waited for.
-        Called {
-            /// The answer of the service.
-            #[pin]
-            call: S::Future,
-        },
-        /// This replica catches up first.
-        Waiting {
-            /// For the next look at the ledger.
-            waiting: Waiting,
-            /// What is then to be called, and with what.
-            ready: Option<(S, Request<B>)>,
-        },
+        #[pin]
+        step: Step<S::Future>,
+        // What is called once this replica has caught up, and with what.
+        ready: Option<(S, Request<B>)>,
+    }
+}
+
+pin_project! {
+    #[project = StepProjection]
+    enum Step<F> {
+        Waiting { waiting: Waiting },
+        Called { #[pin] call: F },
     }
 }
 
@@ -122,18 +120,19 @@ where
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let call = match self.as_mut().project() {
-                ArrivingProjection::Called { call } => return call.poll(context),
-                ArrivingProjection::Waiting { waiting, ready } => match waiting.as_mut().poll(context) {
+            let mut this = self.as_mut().project();
+            let call = match this.step.as_mut().project() {
+                StepProjection::Called { call } => return call.poll(context),
+                StepProjection::Waiting { waiting } => match waiting.as_mut().poll(context) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(status)) => return Poll::Ready(Ok(status.into_http())),
-                    Poll::Ready(Ok(())) => match ready.take() {
+                    Poll::Ready(Ok(())) => match this.ready.take() {
                         Some((mut service, request)) => service.call(request),
                         None => return Poll::Pending,
                     },
                 },
             };
-            self.set(Arriving::Called { call });
+            this.step.set(Step::Called { call });
         }
     }
 }

@@ -50,7 +50,10 @@ pub(super) async fn tell_health(health: Health, index: Arc<Index>, mut stopped: 
             if is_serving {
                 tracing::info!(revision = index.applied(), "the lease holds again: Checks are answered");
             } else {
-                tracing::error!(revision = index.applied(), "the lease is lost: no Check is answered until it is renewed");
+                tracing::error!(
+                    revision = index.applied(),
+                    "the lease is lost: no Check is answered until it is renewed"
+                );
             }
             was_serving = is_serving;
         }

@@ -60,7 +60,10 @@ async fn replicas_are_listed_by_pages_those_being_shut_out_too() {
     let all = list(&root, 0, "").await;
     assert_eq!((all.replicas.len(), all.next_page_token.as_str()), (4, ""));
     let first = &all.replicas[0];
-    assert_eq!((first.state(), first.address.as_str(), first.applied_revision), (ReplicaState::Active, "10.0.0.1:50052", 7));
+    assert_eq!(
+        (first.state(), first.address.as_str(), first.applied_revision),
+        (ReplicaState::Active, "10.0.0.1:50052", 7)
+    );
     assert_eq!(first.lease_duration.unwrap().seconds, 2);
     let fenced = &all.replicas[2];
     assert_eq!((fenced.state(), fenced.applied_revision), (ReplicaState::Fencing, 0));

@@ -78,6 +78,8 @@ async fn a_revoked_administrator_changes_nothing_from_the_commit_on() {
         }
     }
     let tried = tried.load(Ordering::Relaxed);
-    println!("barrier: {rounds} administrators revoked: {before} changes before their end of {tried} tried, none after");
+    println!(
+        "barrier: {rounds} administrators revoked: {before} changes before their end of {tried} tried, none after"
+    );
     assert!(before > 0);
 }

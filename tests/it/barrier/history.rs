@@ -34,7 +34,9 @@ pub(super) fn barrier_breaks(facts: &[Fact]) -> Vec<String> {
             && sent > *end
         {
             let late = sent - *end;
-            breaks.push(format!("G1: replica {replica} allowed credential {credential} {late:?} after its end ({end:?})"));
+            breaks.push(format!(
+                "G1: replica {replica} allowed credential {credential} {late:?} after its end ({end:?})"
+            ));
         }
     }
     breaks

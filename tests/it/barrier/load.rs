@@ -261,11 +261,8 @@ impl Load {
             let channel = self.site.replicas[replica].data(count);
             let this = Arc::clone(&self);
             asked.spawn(async move {
-                let request = CheckRequest {
-                    credential: watched.text.clone(),
-                    min_revision: wanted,
-                    ..CheckRequest::default()
-                };
+                let request =
+                    CheckRequest { credential: watched.text.clone(), min_revision: wanted, ..CheckRequest::default() };
                 let sent = this.now();
                 let answer = CheckServiceClient::new(channel).check(timed(request, Duration::from_secs(30))).await;
                 this.answered(replica, &watched, sent, wanted, answer.map(tonic::Response::into_inner));

@@ -62,10 +62,8 @@ async fn an_older_backup_is_refused_until_it_is_adopted() {
     }
 
     // The older one comes back under the same name.
-    let moves = [
-        format!("ALTER DATABASE {database} RENAME TO lost"),
-        format!("ALTER DATABASE older RENAME TO {database}"),
-    ];
+    let moves =
+        [format!("ALTER DATABASE {database} RENAME TO lost"), format!("ALTER DATABASE older RENAME TO {database}")];
     apart(&site, &mut hand, &database, &moves).await;
     let begun = Instant::now();
     for replica in &site.replicas {
@@ -96,7 +94,8 @@ async fn an_older_backup_is_refused_until_it_is_adopted() {
         site.until_it_serves(number).await;
         assert!(site.replicas[number].allows(&kept).await);
     }
-    let events = send!(site.root(0).events(), list_events, ListEventsRequest { filter: "kind = ledger.adopt" }).unwrap();
+    let events =
+        send!(site.root(0).events(), list_events, ListEventsRequest { filter: "kind = ledger.adopt" }).unwrap();
     assert_eq!(events.events.len(), 1, "{events:?}");
     println!("barrier: older backup restored: {asked} Checks refused by three replicas until it was adopted");
 }

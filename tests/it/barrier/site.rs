@@ -179,7 +179,8 @@ impl Site {
         let process = spawn_blocking(move || Process::try_launch(command)).await.unwrap()?;
         let replica = &self.replicas[number];
         let data = (0..4).map(|_| channel(&process.data_addr)).collect();
-        *replica.seat.lock() = Some(Seat { data, admin: channel(&process.admin_addr), admin_addr: process.admin_addr.clone() });
+        *replica.seat.lock() =
+            Some(Seat { data, admin: channel(&process.admin_addr), admin_addr: process.admin_addr.clone() });
         *replica.process.lock() = Some(process);
         Ok(())
     }

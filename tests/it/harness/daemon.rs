@@ -16,7 +16,6 @@ pub(crate) struct Daemon {
     folder: TempDir,
 }
 
-<<<<<<< HEAD
 /// `$@` is the server; `$0` the folder that goes with it. Each line on standard input starts it anew. In the end it is asked
 /// to end, and killed if it does not.
 const WATCH: &str = r#"
@@ -25,13 +24,6 @@ while read -r _; do
   server=$!
 done
 kill -CONT $server
-=======
-/// `$@` is the server; `$0` the folder that goes with it. The server is asked to end, and killed if it does not.
-const WATCH: &str = r#"
-"$@" </dev/null >"$0/log" 2>&1 &
-server=$!
-cat >/dev/null
->>>>>>> main
 kill -INT $server 2>/dev/null || kill -TERM $server 2>/dev/null
 (sleep 10; kill -KILL $server 2>/dev/null) &
 wait $server
@@ -68,7 +60,6 @@ pub(crate) fn output(command: &mut Command) -> String {
     String::from_utf8(ended.stdout).unwrap()
 }
 
-<<<<<<< HEAD
 /// The ids of a process and of the one that began it, unless it has ended and nobody has asked how.
 fn alive(entry: &std::fs::DirEntry) -> Option<(u32, u32)> {
     let id = entry.file_name().to_str()?.parse().ok()?;
@@ -87,8 +78,6 @@ fn signal_all(signal: &str, ids: &[u32]) {
     let _some_gone = Command::new("kill").arg(format!("-{signal}")).args(ids).stderr(Stdio::null()).status();
 }
 
-=======
->>>>>>> main
 impl Daemon {
     /// Prepares a folder, by `prepare`, and starts what `command` says with that folder and a port; as `user` where this
     /// process is root's. Waits until the port is open.
@@ -121,7 +110,6 @@ impl Daemon {
         let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let stdin = shell.stdin.take();
         let daemon = Self { shell, stdin, port, folder };
-<<<<<<< HEAD
         daemon.begin();
         daemon
     }
@@ -160,19 +148,12 @@ impl Daemon {
 
     /// The first process of the server, and those that this has begun.
     fn processes(&self) -> Vec<u32> {
-        let all: Vec<(u32, u32)> = std::fs::read_dir("/proc").unwrap().filter_map(|entry| alive(&entry.ok()?)).collect();
+        let all: Vec<(u32, u32)> =
+            std::fs::read_dir("/proc").unwrap().filter_map(|entry| alive(&entry.ok()?)).collect();
         let begun_by = |parent: u32| all.iter().filter(move |(_, other)| *other == parent).map(|(id, _)| *id);
         let first: Vec<u32> = begun_by(self.shell.id()).collect();
         let more = first.iter().flat_map(|first| begun_by(*first));
         first.iter().copied().chain(more).collect()
-=======
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "the server does not answer:\n{}", daemon.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        daemon
->>>>>>> main
     }
 
     /// What the server has said so far.
@@ -183,10 +164,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-<<<<<<< HEAD
         self.thaw();
-=======
->>>>>>> main
         if let Some(mut stdin) = self.stdin.take() {
             let _gone_either_way = stdin.flush();
         }
