@@ -77,7 +77,7 @@ async fn run(plan: Plan) {
     let site = Arc::new(Site::start_with(engine, replicas, LEASE, wall_clocks).await);
     let load = Load::new(site);
     let mut clients = JoinSet::new();
-    load.spawn(6, &mut clients);
+    load.spawn(32, &mut clients);
     let begun = Instant::now();
     let mut done = Done::default();
     let mut round = 0;
