@@ -10,6 +10,7 @@ mod draft;
 mod entity;
 mod failure;
 mod group;
+mod hints;
 mod import;
 mod log;
 mod mail;
@@ -26,6 +27,7 @@ mod snapshot;
 mod write;
 
 pub use draft::{Committed, Draft, Entry, Replay};
+pub use hints::Hints;
 pub use log::{Batch, Head};
 pub use mail::QueuedMail;
 pub use migration::Migrated;

@@ -24,7 +24,9 @@ pub(super) fn sort(error: DbErr) -> Error {
 pub(super) fn cannot_connect(error: &sqlx::Error) -> Error {
     let refuse = |rule: &str| Error::invalid("--database-url", rule);
     match error {
-        sqlx::Error::Configuration(_) => refuse("cannot be understood: user, password and path must be percent-encoded"),
+        sqlx::Error::Configuration(_) => {
+            refuse("cannot be understood: user, password and path must be percent-encoded")
+        }
         // Of files and sockets the operating system speaks, and repeats nothing.
         sqlx::Error::Io(cause) => {
             Error::unavailable(format!("the database of --database-url cannot be reached: {}", cause.kind()))
@@ -34,7 +36,9 @@ pub(super) fn cannot_connect(error: &sqlx::Error) -> Error {
              parameters for TLS in the URL",
         ),
         sqlx::Error::Database(cause) => match &*code(&**cause) {
-            "28P01" | "28000" | "1045" | "1698" => refuse("names a user that the database does not let in, or a wrong password"),
+            "28P01" | "28000" | "1045" | "1698" => {
+                refuse("names a user that the database does not let in, or a wrong password")
+            }
             "3D000" | "1049" => refuse("names a database that does not exist: make it first"),
             "42501" | "1044" | "1142" => refuse("names a user who may not use that database"),
             code => Error::unavailable(meaning(code)),
@@ -77,7 +81,9 @@ fn meaning(code: &str) -> String {
         "40001" | "40P01" | "1213" => "another mutation came first; try again".to_owned(),
         "55P03" | "1205" | "5" => "other mutations are under way for too long; try again".to_owned(),
         "57014" | "1969" | "3024" => "the database took too long; try again".to_owned(),
-        "25006" | "1290" | "1792" | "1836" | "8" => "the database takes no writes: it may have become a standby".to_owned(),
+        "25006" | "1290" | "1792" | "1836" | "8" => {
+            "the database takes no writes: it may have become a standby".to_owned()
+        }
         "57P01" | "57P02" | "57P03" | "25P03" | "53300" | "1040" | "1053" | "1927" | "4031" => {
             "the database ended or refused the connection".to_owned()
         }

@@ -118,8 +118,7 @@ async fn lock(db: &DatabaseConnection) -> Result<()> {
 }
 
 async fn up(db: &DatabaseConnection) -> Result<Migrated> {
-    let known: BTreeSet<String> =
-        Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+    let known: BTreeSet<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
     let before = carried_out(db).await?;
     let newer: Vec<String> = before.difference(&known).cloned().collect();
     let pending: Vec<String> = known.difference(&before).cloned().collect();
@@ -133,7 +132,10 @@ async fn up(db: &DatabaseConnection) -> Result<Migrated> {
         if reader > READER || !pending.is_empty() {
             return Err(Error::precondition(
                 "the database",
-                format!("was migrated by a newer keyward ({}), and this one cannot read it: start a newer one", newer.join(", ")),
+                format!(
+                    "was migrated by a newer keyward ({}), and this one cannot read it: start a newer one",
+                    newer.join(", ")
+                ),
             ));
         }
     }

@@ -28,6 +28,7 @@ use super::failure::{cannot_connect, sort};
 use super::group::Groups;
 use super::migration::{self, Migrated};
 use crate::clock::Clock;
+use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
 pub(super) use mysql::Flavour;
 use sea_orm::sqlx;
@@ -59,7 +60,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 const PING_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a replica may answer without having read the database, until the ledger says otherwise.
-const DEFAULT_LEASE: Duration = Duration::from_secs(10);
+const DEFAULT_LEASE: Duration = Timing::DEFAULT_LEASE;
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,8 @@ pub(super) enum Purpose {
     Reader,
     /// Following the ledger and acknowledging what was read; its statements end within a quarter of the lease.
     Follower,
+    /// Reading who has acknowledged what, and hints; the same in all else.
+    Keeper,
     /// Coming and going of replicas, and the barrier's look at them; what it writes is kept.
     Registry,
     /// Making tables, which may take long.
@@ -113,6 +116,7 @@ impl Purpose {
     fn connections(self) -> u32 {
         match self {
             Self::Writer | Self::Reader => 8,
+            Self::Keeper => 2,
             Self::Follower | Self::Registry | Self::Migration => 1,
         }
     }
@@ -216,6 +220,20 @@ impl Store {
     /// Opens the database of `url` (`sqlite:PATH`, `postgres://…` or `mysql://…`), migrating it as needed. Of SQLite, a
     /// second process is refused; of the others, a server on which the guarantee cannot rest.
     pub async fn open(url: &str, clock: Clock) -> Result<Self> {
+        let store = Self::prepared(url, clock).await?;
+        let lease = store.settled_lease().await?;
+        store.with_lease(lease.unwrap_or(DEFAULT_LEASE)).await
+    }
+
+    /// The same for a server: the first to come settles the lease, and one that `wanted` another later is refused.
+    pub async fn open_to_serve(url: &str, clock: Clock, wanted: Option<Duration>) -> Result<Self> {
+        let store = Self::prepared(url, clock).await?;
+        let lease = store.settle_lease(wanted, DEFAULT_LEASE).await?;
+        store.with_lease(lease).await
+    }
+
+    /// Examined, migrated and founded.
+    async fn prepared(url: &str, clock: Clock) -> Result<Self> {
         let lease = DEFAULT_LEASE;
         let target = Target::examined(url, lease).await?;
         let migrated = target.migrate(lease).await?;
@@ -225,6 +243,7 @@ impl Store {
         let writer = target.connect(Purpose::Writer, lease).await?;
         let reader = target.connect(Purpose::Reader, lease).await?;
         let store = Self {
+            // Whoever follows takes connections of its own.
             follower: reader.clone(),
             keeper: reader.clone(),
             registry: writer.clone(),
@@ -240,6 +259,56 @@ impl Store {
         Ok(store)
     }
 
+    /// The same with time-outs that fit a lease.
+    async fn with_lease(self, lease: Duration) -> Result<Self> {
+        if self.lease == lease || self.is_alone() {
+            return Ok(Self { lease, ..self });
+        }
+        let (writer, reader) = (self.writer.clone(), self.reader.clone());
+        let store = Self { lease, ..self };
+        let store = Self {
+            writer: store.connect(Purpose::Writer).await?,
+            reader: store.connect(Purpose::Reader).await?,
+            ..store
+        };
+        let store = Self {
+            follower: store.reader.clone(),
+            keeper: store.reader.clone(),
+            registry: store.writer.clone(),
+            ..store
+        };
+        writer.close().await.map_err(sort)?;
+        reader.close().await.map_err(sort)?;
+        Ok(store)
+    }
+
+    /// The same with connections of its own to follow the ledger by, for a runtime of its own: neither lists nor
+    /// mutations keep it from what was revoked.
+    pub async fn for_follower(&self) -> Result<Self> {
+        let follower = self.connect(Purpose::Follower).await?;
+        let keeper = self.connect(Purpose::Keeper).await?;
+        let registry = self.connect(Purpose::Registry).await?;
+        Ok(Self { follower, keeper, registry, ..self.clone() })
+    }
+
+    /// Closes what [`Store::for_follower`] has opened.
+    pub async fn close_follower(self) {
+        for connection in [self.follower, self.keeper, self.registry] {
+            // They hold nothing that is not committed.
+            let _closed = connection.close().await;
+        }
+    }
+
+    /// How long a replica may answer after a poll.
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Whether one process at a time has this database to itself.
+    pub fn is_alone(&self) -> bool {
+        self.engine() == Engine::Sqlite
+    }
+
     /// Brings the schema of the database of `url` up to date, under a lock that others who do so wait for; says what it did.
     pub async fn migrate(url: &str) -> Result<Migrated> {
         Target::examined(url, DEFAULT_LEASE).await?.migrate(DEFAULT_LEASE).await
@@ -250,31 +319,9 @@ impl Store {
         self.target.engine()
     }
 
-    /// The same with connections of its own to follow the ledger by, for a runtime of its own: neither lists nor
-    /// mutations keep it from what was revoked.
-    pub async fn for_follower(&self) -> Result<Self> {
-        Ok(Self {
-            follower: self.target.connect(Purpose::Follower, self.lease).await?,
-            keeper: self.target.connect(Purpose::Follower, self.lease).await?,
-            registry: self.target.connect(Purpose::Registry, self.lease).await?,
-            ..self.clone()
-        })
-    }
-
-    /// Whether one process at a time has this database to itself.
-    pub fn is_alone(&self) -> bool {
-        self.engine() == Engine::Sqlite
-    }
-
-    /// Tells other replicas, if the engine has a way to, that there is something to see. Nothing depends on it.
-    pub fn hint(&self, _revision: i64) {}
-
-    /// Closes what [`Store::for_follower`] has opened.
-    pub async fn close_follower(self) {
-        for connection in [self.follower, self.keeper, self.registry] {
-            // They hold nothing that is not committed.
-            let _closed = connection.close().await;
-        }
+    /// Connections of their own for a purpose, which belong to the runtime that asks.
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<DatabaseConnection> {
+        self.target.connect(purpose, self.lease).await
     }
 
     /// A transaction in which everything that is read is of one moment. On SQLite any is.

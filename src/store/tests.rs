@@ -10,9 +10,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 /// Polls a future so many times, as often as it asks to be polled, and then drops it.
-struct Dropped<F> {
-    future: Pin<Box<F>>,
-    polls: u32,
+pub(super) struct Dropped<F> {
+    pub(super) future: Pin<Box<F>>,
+    pub(super) polls: u32,
 }
 
 impl<F: Future> Future for Dropped<F> {

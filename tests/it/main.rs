@@ -19,9 +19,11 @@
 
 mod applications;
 mod authorization;
+mod barrier;
 mod canary;
 mod check;
 mod cli;
+mod commits;
 mod descent;
 mod durability;
 mod engines;
@@ -33,8 +35,10 @@ mod import;
 mod jwt;
 mod keys;
 mod mail;
+mod model;
 mod passwords;
 mod people;
+mod replicas;
 mod road;
 mod serve;
 mod sessions;

@@ -1,6 +1,6 @@
 //! What became of a group whose COMMIT was not answered by a plain success.
 
-use super::{OPENING, locked_head};
+use super::lead::{OPENING, locked_head};
 use crate::error::{Error, Result};
 use crate::store::draft::Committed;
 use crate::store::entity::audit_event;

@@ -1,7 +1,9 @@
 //! MySQL and MariaDB. Settings are set once by each new connection: neither has start-up options. A proxy that shares
 //! sessions among transactions (ProxySQL with multiplexing) is not supported.
 
-use super::{ACQUIRE_TIMEOUT, LOCK_TIMEOUT, PING_AFTER, Purpose, STATEMENT_TIMEOUT, bounded_connect, refuse_parameters};
+use super::{
+    ACQUIRE_TIMEOUT, LOCK_TIMEOUT, PING_AFTER, Purpose, STATEMENT_TIMEOUT, bounded_connect, refuse_parameters,
+};
 use crate::error::{Error, Result};
 use crate::store::failure::cannot_connect;
 use sea_orm::ConnectOptions;
@@ -11,17 +13,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// What a URL may say after its question mark.
-const PARAMETERS: [&str; 9] = [
-    "socket",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
-    "ssl-mode",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "statement-cache-capacity",
-];
+const PARAMETERS: [&str; 9] =
+    ["socket", "ssl-ca", "ssl-cert", "ssl-key", "ssl-mode", "sslcert", "sslkey", "sslmode", "statement-cache-capacity"];
 
 /// Which of the two it is: they name their settings, and their collations, differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +51,7 @@ fn session(flavour: Flavour, purpose: Purpose, lease: Duration) -> String {
     let idle = quarter.as_secs().max(1);
     let statement = match purpose {
         Purpose::Writer | Purpose::Registry | Purpose::Reader => STATEMENT_TIMEOUT,
-        Purpose::Follower => quarter,
+        Purpose::Follower | Purpose::Keeper => quarter,
         Purpose::Migration => Duration::ZERO,
     };
     let is_bounded = matches!(purpose, Purpose::Writer | Purpose::Registry);
@@ -174,7 +167,9 @@ async fn judge(connection: &mut MySqlConnection) -> Result<Flavour> {
         Ok(0) => Ok(flavour),
         Ok(_) | Err(_) => Err(Error::precondition(
             "the database",
-            format!("does not compare names exactly by the collation {collation}: MySQL 8.0.17 or MariaDB 10.6 is needed"),
+            format!(
+                "does not compare names exactly by the collation {collation}: MySQL 8.0.17 or MariaDB 10.6 is needed"
+            ),
         )),
     }
 }

@@ -1,7 +1,9 @@
 //! PostgreSQL. Settings travel as start-up options of each connection, so that they hold from its first statement on and
 //! nothing has to be set again; whoever takes them away (PgBouncer with `ignore_startup_parameters`) is found out at start.
 
-use super::{ACQUIRE_TIMEOUT, LOCK_TIMEOUT, PING_AFTER, Purpose, STATEMENT_TIMEOUT, bounded_connect, refuse_parameters};
+use super::{
+    ACQUIRE_TIMEOUT, LOCK_TIMEOUT, PING_AFTER, Purpose, STATEMENT_TIMEOUT, bounded_connect, refuse_parameters,
+};
 use crate::error::{Error, Result};
 use crate::store::failure::cannot_connect;
 use sea_orm::ConnectOptions;
@@ -55,7 +57,7 @@ fn session(options: &PgConnectOptions, purpose: Purpose, lease: Duration) -> PgC
             ("statement_timeout", millis(STATEMENT_TIMEOUT)),
         ]),
         // It writes acknowledgements only, which a crash may lose: whoever waits for one then waits for the lease.
-        Purpose::Follower => options.options([
+        Purpose::Follower | Purpose::Keeper => options.options([
             ("idle_in_transaction_session_timeout", millis(STATEMENT_TIMEOUT)),
             ("statement_timeout", millis(quarter)),
             ("synchronous_commit", "off".to_owned()),
@@ -135,7 +137,8 @@ async fn judge(connection: &mut PgConnection) -> Result<()> {
     if value("default_transaction_read_only") == "on" {
         return refuse("default_transaction_read_only", "nothing could be revoked; set it to off");
     }
-    if value("idle_in_transaction_session_timeout") == "0" || value("default_transaction_isolation") != "read committed" {
+    if value("idle_in_transaction_session_timeout") == "0" || value("default_transaction_isolation") != "read committed"
+    {
         return Err(Error::precondition(
             "the database's settings idle_in_transaction_session_timeout and default_transaction_isolation",
             "are not what the connection asked for: if a pooler ignores start-up options, give them to the role by \
