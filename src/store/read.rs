@@ -333,9 +333,7 @@ impl Store {
                 Engine::Sqlite | Engine::Postgres => conflict
                     .update_column(column)
                     .action_and_where(Expr::cust("excluded.last_auth_time > api_key_use.last_auth_time")),
-                Engine::MySql => {
-                    conflict.value(column, Expr::cust("GREATEST(last_auth_time, VALUES(last_auth_time))"))
-                }
+                Engine::MySql => conflict.value(column, Expr::cust("GREATEST(last_auth_time, VALUES(last_auth_time))")),
             };
             api_key_use::Entity::insert_many(rows)
                 .on_conflict(conflict)

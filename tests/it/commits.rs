@@ -66,7 +66,11 @@ async fn make_many(stores: &[Store], names: impl Iterator<Item = String>) -> BTr
 }
 
 /// Compares what was told with what is there, and the rows with the ledger; how many there are.
-async fn assert_told(store: &Store, connection: &mut PgConnection, told: &BTreeMap<String, Result<Committed>>) -> usize {
+async fn assert_told(
+    store: &Store,
+    connection: &mut PgConnection,
+    told: &BTreeMap<String, Result<Committed>>,
+) -> usize {
     let sql = "SELECT e.subject, e.revision, e.chain, t.id FROM audit_event e FULL JOIN tenant t ON t.id = e.subject";
     let rows = sqlx::query(sql).fetch_all(&mut *connection).await.unwrap();
     let mut there = BTreeMap::new();
@@ -204,7 +208,8 @@ async fn a_commit_whose_answer_was_lost_is_found_and_one_that_was_lost_is_not() 
     let (_, address) = url.split_once('@').unwrap();
     let (host, database) = address.split_once('/').unwrap();
     let (port, fault) = proxy(host.rsplit(':').next().unwrap().parse().unwrap()).await;
-    let store = Store::open(&format!("postgres://keyward@127.0.0.1:{port}/{database}"), Clock::default()).await.unwrap();
+    let store =
+        Store::open(&format!("postgres://keyward@127.0.0.1:{port}/{database}"), Clock::default()).await.unwrap();
     let mut told = make_many(&[store.clone()], std::iter::once("before".to_owned())).await;
     for round in 0..6 {
         let wanted = if round % 2 == 0 { LOSE_ANSWER } else { LOSE_COMMIT };

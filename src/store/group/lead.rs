@@ -182,7 +182,8 @@ impl Group {
         if self.changes == 0 {
             return Ok(false);
         }
-        let back = async { self.work.transaction.execute_unprepared("ROLLBACK TO SAVEPOINT member").await.map_err(sort) };
+        let back =
+            async { self.work.transaction.execute_unprepared("ROLLBACK TO SAVEPOINT member").await.map_err(sort) };
         bounded(back).await.map(|_| true)
     }
 

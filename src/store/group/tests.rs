@@ -184,7 +184,9 @@ async fn a_commit_that_is_refused_is_told_to_none_of_them_as_a_success() {
     let tasks: Vec<_> = (0..20).map(|place| tokio::spawn(make(store.clone(), format!("never-{place}")))).collect();
     for task in tasks {
         let refused = task.await.unwrap().unwrap_err();
-        assert!(matches!(&refused, Error::Unavailable { what, committed: None } if what.contains("nothing was changed")));
+        assert!(
+            matches!(&refused, Error::Unavailable { what, committed: None } if what.contains("nothing was changed"))
+        );
     }
     assert_eq!(assert_whole(&store).await, BTreeSet::from(["before".to_owned()]));
     store.writer.execute_unprepared("DROP TRIGGER orphan").await.unwrap();
