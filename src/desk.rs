@@ -9,6 +9,7 @@ pub mod keys;
 pub mod page;
 pub mod passwords;
 pub mod possession;
+pub mod replicas;
 pub mod root;
 pub mod sessions;
 pub mod sign_ins;
@@ -33,7 +34,11 @@ use crate::keyring::Keyring;
 use crate::replica::Ledger;
 use crate::store::{Committed, Draft, Entry, Replay, RowDirectory, Store};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long a credential of another replica is waited for in a call without a deadline.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every command works with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -158,6 +163,14 @@ impl Desk {
 }
 
 impl Desk {
+    /// Waits for a credential that was made a moment ago on another replica; goes on at once with any other text.
+    pub(crate) async fn arrived(&self, credential: &str, deadline: Option<Instant>) -> Result<()> {
+        if !self.index.may_come(credential) {
+            return Ok(());
+        }
+        self.ledger.caught_up(deadline.unwrap_or_else(|| Instant::now() + ARRIVAL_TIMEOUT)).await
+    }
+
     /// Commits, and waits until it is in force: on every replica if it takes something away, and otherwise on this one.
     /// Answers with the revision.
     pub(crate) async fn commit(

@@ -10,14 +10,15 @@ pub mod protocol;
 
 use crate::check::Index;
 use crate::clock::{Clock, boot_time};
+use crate::domain::clock::Moment;
 use crate::error::{Error, Result};
 use crate::store::{Hints, Store};
 use follow::Follower;
 use keeper::{Barrier, Keeper, Request};
 use parking_lot::Mutex;
 use protocol::{Outcome, Timing};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -36,6 +37,8 @@ struct Progress {
     look: u64,
     /// The newest revision that was seen.
     head: i64,
+    /// When the poll was sent that the lease rests on.
+    sent: Moment,
     floor: i64,
     cluster_id: String,
     replica_id: String,
@@ -48,6 +51,18 @@ struct Progress {
 struct Pulse {
     waiting: usize,
     outstanding: usize,
+}
+
+/// Who is told how long each wait for every replica took, and how it ended.
+#[derive(Default)]
+struct Watcher(OnceLock<Watch>);
+
+type Watch = Box<dyn Fn(&Result<()>, Duration) + Send + Sync>;
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watcher").finish_non_exhaustive()
+    }
 }
 
 /// What the follower, the keeper and the handles share.
@@ -63,6 +78,7 @@ struct Shared {
     looks: AtomicU64,
     address: Mutex<String>,
     pulse: Mutex<Pulse>,
+    watcher: Watcher,
 }
 
 impl Shared {
@@ -99,6 +115,8 @@ pub struct Status {
     pub lease: Duration,
     /// How long this one may still answer unless it polls again.
     pub lease_remaining: Duration,
+    /// How long ago the poll was sent that its lease rests on, or rested on if it is over.
+    pub lease_age: Duration,
     /// Why it does not follow the ledger, if it refuses to.
     pub refused: Option<String>,
     /// How many mutations wait for replicas.
@@ -133,6 +151,15 @@ impl Ledger {
     /// `chain` is the one that its event has; none where nothing was left to do and `revision` is the head that was read
     /// afterwards. In vain after `deadline`, which changes nothing about what was committed.
     pub async fn settled(&self, revision: i64, chain: Option<Vec<u8>>, deadline: Option<Instant>) -> Result<()> {
+        let begin = Instant::now();
+        let ended = self.wait_for_all(revision, chain, deadline).await;
+        if let Some(watch) = self.shared.watcher.0.get() {
+            watch(&ended, begin.elapsed());
+        }
+        ended
+    }
+
+    async fn wait_for_all(&self, revision: i64, chain: Option<Vec<u8>>, deadline: Option<Instant>) -> Result<()> {
         let (outcome, over) = oneshot::channel();
         let outstanding = Arc::new(Mutex::new(Vec::new()));
         let barrier = Barrier { revision, chain, since: boot_time(), outcome, outstanding: Arc::clone(&outstanding) };
@@ -190,10 +217,17 @@ impl Ledger {
         self.shared.hint.notify_one();
     }
 
+    /// Has `watch` told how long each wait of [`Self::settled`] took, and how it ended. The first one counts.
+    pub fn watch_waits(&self, watch: impl Fn(&Result<()>, Duration) + Send + Sync + 'static) {
+        // A second watcher would be a mistake of the wiring, and nothing rests on it.
+        let _ = self.shared.watcher.0.set(Box::new(watch));
+    }
+
     /// How this replica is.
     pub fn status(&self) -> Status {
-        let Progress { applied, head, floor, cluster_id, replica_id, refused, look: _ } =
+        let Progress { applied, head, sent, floor, cluster_id, replica_id, refused, look: _ } =
             self.progress.borrow().clone();
+        let now = boot_time();
         let Pulse { waiting, outstanding } = *self.shared.pulse.lock();
         Status {
             replica_id,
@@ -202,7 +236,8 @@ impl Ledger {
             floor,
             cluster_id,
             lease: self.timing.lease(),
-            lease_remaining: self.shared.index.valid_until().since(boot_time()),
+            lease_remaining: self.shared.index.valid_until().since(now),
+            lease_age: now.since(sent),
             refused,
             waiting,
             outstanding,
@@ -231,6 +266,7 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock, timing: Timi
         looks: AtomicU64::new(0),
         address: Mutex::default(),
         pulse: Mutex::default(),
+        watcher: Watcher::default(),
     });
     let (sender, progress) = watch::channel(Progress::default());
     let (requests, incoming) = mpsc::unbounded_channel();

@@ -2,6 +2,7 @@
 //! Nothing is bound before root exists and the rows are loaded.
 
 mod listen;
+mod migrate;
 mod ops;
 mod root_key;
 mod signing;
@@ -17,9 +18,12 @@ use crate::desk::tokens::Mints;
 use crate::domain::credential::Credential;
 use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
+use crate::grpc::arrive::ArriveLayer;
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
-use crate::grpc::{Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
+use crate::grpc::{
+    AdminApi, Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi,
+};
 use crate::keyring::Keyring;
 use crate::mail::Post;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
@@ -35,7 +39,8 @@ use crate::proto::v1::user_service_server::UserServiceServer;
 use crate::proto::v1::{CheckRequest, Decision};
 use crate::replica::{Ledger, follow};
 use crate::store::Store;
-use crate::telemetry::{Gauges, Telemetry};
+use crate::telemetry::{Gauges, ReplicaState, Telemetry};
+pub use migrate::MigrateArgs;
 pub use signing::SigningKeyArgs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,6 +106,11 @@ pub async fn signing_key(args: SigningKeyArgs) -> Result<()> {
     print(&signing::command(args).await?)
 }
 
+/// Brings the schema of a database up to date.
+pub async fn migrate(args: MigrateArgs) -> Result<()> {
+    print(&migrate::command(args).await?)
+}
+
 /// A server that answers.
 #[derive(Debug)]
 pub struct Server {
@@ -129,7 +139,9 @@ impl Server {
         let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
         let ledger = follow(store.clone(), Arc::clone(&index), &clock, Timing::new(store.lease())).await?;
-        telemetry.show(gauges(&index));
+        telemetry.show(gauges(&index, &ledger));
+        let barrier = telemetry.instruments().barrier.clone();
+        ledger.watch_waits(move |ended, waited| barrier.record(ended, waited));
 
         let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());
         let passwords = Passwords::start()?;
@@ -149,7 +161,8 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
-        let observe = ObserveLayer::new(telemetry.instruments());
+        let arrive = ArriveLayer::new(Arc::clone(&index), ledger.clone());
+        let layers = (ObserveLayer::new(telemetry.instruments()), arrive);
         let decisions = &telemetry.instruments().decisions;
         let check = |door| {
             CheckServiceServer::new(CheckApi::new(&api, door, Arc::clone(decisions)))
@@ -168,8 +181,8 @@ impl Server {
         // First, since its address is the issuer that the others name unless one is given.
         let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
         index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
-        let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
-        let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
+        let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, layers.clone(), stopped.clone()).await?;
+        let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, layers, stopped.clone()).await?;
         tasks.spawn(post.run(stopped.clone()));
         tasks.spawn(upkeep::note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         tasks.spawn(upkeep::sweep(store.clone(), clock.clone(), stopped.clone()));
@@ -293,12 +306,24 @@ impl Server {
     }
 }
 
-fn gauges(index: &Arc<Index>) -> Gauges {
+fn gauges(index: &Arc<Index>, ledger: &Ledger) -> Gauges {
     let (credentials, revision, is_serving) = (Arc::clone(index), Arc::clone(index), Arc::clone(index));
+    let ledger = ledger.clone();
     Gauges {
         credentials: Box::new(move || credentials.credential_count()),
         revision: Box::new(move || revision.applied()),
         is_serving: Box::new(move || is_serving.is_serving()),
+        replica: Box::new(move || {
+            let status = ledger.status();
+            ReplicaState {
+                lease_remaining: status.lease_remaining,
+                lease_age: status.lease_age,
+                lag: status.head.saturating_sub(status.applied),
+                outstanding: status.outstanding,
+                waiting: status.waiting,
+                is_refusing: status.refused.is_some(),
+            }
+        }),
     }
 }
 
@@ -323,7 +348,7 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
         .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
         .add_service(TokenServiceServer::new(TokenApi(api.clone())).max_decoding_message_size(limit))
         .add_service(ApplicationServiceServer::new(ApplicationApi::new(api.clone())).max_decoding_message_size(limit))
-        .add_service(AdminServiceServer::new(Unbuilt).max_decoding_message_size(limit))
+        .add_service(AdminServiceServer::new(AdminApi(api.clone())).max_decoding_message_size(limit))
         .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(limit)))
 }
 

@@ -94,6 +94,7 @@ pub async fn revoke_credentials(
     // Looked up first, without the lock: if none is ours, nothing is written.
     let mut by_tenant: BTreeMap<TenantId, Shown> = BTreeMap::new();
     for credential in credentials {
+        desk.arrived(&credential, call.deadline).await?;
         if let Some(jwt) = desk.index.jwt(&credential, desk.clock.now()) {
             if desk.store.token(jwt.tenant(), &jwt.facts().id).await?.is_none() {
                 by_tenant.entry(jwt.tenant().clone()).or_default().jwts.push(jwt);
@@ -101,7 +102,7 @@ pub async fn revoke_credentials(
             continue;
         }
         let digest = Digest::of(credential.as_bytes());
-        // The index knows every credential whose making was answered; the rows are not asked about others.
+        // The index knows every credential whose making was answered, here or elsewhere; the rows are not asked about others.
         if !desk.index.is_known(&digest) {
             continue;
         }

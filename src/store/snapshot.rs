@@ -11,7 +11,10 @@ use super::rows;
 use crate::domain::change::Change;
 use crate::error::Result;
 use sea_orm::sea_query::{Expr, SimpleExpr};
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 use std::collections::HashMap;
 
 /// How many rows are read at a time.
@@ -41,24 +44,36 @@ impl Store {
     }
 }
 
-/// Two columns as one value. Engines look such a comparison up in an index, and would read the whole table for the same
-/// written with `OR`.
+/// What comes after `place` in the order of tenants and ids. SQLite and PostgreSQL look up two columns compared as one in
+/// an index, and would read the whole table for the same written with `OR`; MySQL and MariaDB the other way about.
+fn after(backend: DbBackend, tenant: impl ColumnTrait, id: impl ColumnTrait, place: &Place) -> SimpleExpr {
+    match backend {
+        DbBackend::MySql => {
+            let further = id.gt(place.1.as_str());
+            tenant.gt(place.0.as_str()).or(tenant.eq(place.0.as_str()).and(further))
+        }
+        _ => pair(tenant, id).gt(pair_of(place)),
+    }
+}
+
+/// What comes no later than `place`.
+fn up_to(backend: DbBackend, tenant: impl ColumnTrait, id: impl ColumnTrait, place: &Place) -> SimpleExpr {
+    match backend {
+        DbBackend::MySql => {
+            let as_far = id.lte(place.1.as_str());
+            tenant.lt(place.0.as_str()).or(tenant.eq(place.0.as_str()).and(as_far))
+        }
+        _ => pair(tenant, id).lte(pair_of(place)),
+    }
+}
+
+/// Two columns as one value.
 fn pair(tenant: impl ColumnTrait, id: impl ColumnTrait) -> SimpleExpr {
     Expr::tuple([Expr::col(tenant.as_column_ref()), Expr::col(id.as_column_ref())])
 }
 
 fn pair_of(place: &Place) -> SimpleExpr {
     Expr::tuple([Expr::value(place.0.as_str()), Expr::value(place.1.as_str())])
-}
-
-/// What comes after `place` in the order of tenants and ids.
-fn after(tenant: impl ColumnTrait, id: impl ColumnTrait, place: &Place) -> SimpleExpr {
-    pair(tenant, id).gt(pair_of(place))
-}
-
-/// What comes no later than `place`.
-fn up_to(tenant: impl ColumnTrait, id: impl ColumnTrait, place: &Place) -> SimpleExpr {
-    pair(tenant, id).lte(pair_of(place))
 }
 
 async fn load_tenants(transaction: &DatabaseTransaction, mut put: impl FnMut(Vec<Change>)) -> Result<()> {
@@ -79,7 +94,7 @@ async fn page<E: EntityTrait>(
     id: impl ColumnTrait + Copy,
     last: &Place,
 ) -> Result<Vec<E::Model>> {
-    let rows = E::find().filter(after(tenant, id, last)).order_by_asc(tenant).order_by_asc(id);
+    let rows = E::find().filter(after(transaction.get_database_backend(), tenant, id, last)).order_by_asc(tenant).order_by_asc(id);
     rows.limit(STRIDE).all(transaction).await.map_err(sort)
 }
 
@@ -102,8 +117,8 @@ async fn load_applications(transaction: &DatabaseTransaction, mut put: impl FnMu
         let found = page::<application::Entity>(transaction, tenant, id, &last).await?;
         let Some(end) = found.last().map(|row| (row.tenant_id.clone(), row.id.clone())) else { return Ok(()) };
         let secrets = application_secret::Entity::find()
-            .filter(after(Secret::TenantId, Secret::ApplicationId, &last))
-            .filter(up_to(Secret::TenantId, Secret::ApplicationId, &end))
+            .filter(after(transaction.get_database_backend(), Secret::TenantId, Secret::ApplicationId, &last))
+            .filter(up_to(transaction.get_database_backend(), Secret::TenantId, Secret::ApplicationId, &end))
             .all(transaction)
             .await
             .map_err(sort)?;
@@ -130,8 +145,8 @@ async fn load_keys(transaction: &DatabaseTransaction, mut put: impl FnMut(Vec<Ch
         let found = page::<api_key::Entity>(transaction, tenant, id, &last).await?;
         let Some(end) = found.last().map(|row| (row.tenant_id.clone(), row.id.clone())) else { return Ok(()) };
         let secrets = api_key_secret::Entity::find()
-            .filter(after(Secret::TenantId, Secret::KeyId, &last))
-            .filter(up_to(Secret::TenantId, Secret::KeyId, &end))
+            .filter(after(transaction.get_database_backend(), Secret::TenantId, Secret::KeyId, &last))
+            .filter(up_to(transaction.get_database_backend(), Secret::TenantId, Secret::KeyId, &end))
             .all(transaction)
             .await
             .map_err(sort)?;

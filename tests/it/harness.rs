@@ -11,6 +11,7 @@ pub mod smtp;
 
 use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};
+use keyward::proto::v1::admin_service_client::AdminServiceClient;
 use keyward::proto::v1::application_service_client::ApplicationServiceClient;
 use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::event_service_client::EventServiceClient;
@@ -96,6 +97,10 @@ impl Client {
 
     pub fn applications(&self) -> ApplicationServiceClient<Wire> {
         ApplicationServiceClient::new(self.wire())
+    }
+
+    pub fn replicas(&self) -> AdminServiceClient<Wire> {
+        AdminServiceClient::new(self.wire())
     }
 
     pub fn events(&self) -> EventServiceClient<Wire> {

@@ -19,6 +19,7 @@
 
 mod applications;
 mod authorization;
+mod barrier;
 mod canary;
 mod check;
 mod cli;
@@ -34,8 +35,10 @@ mod import;
 mod jwt;
 mod keys;
 mod mail;
+mod model;
 mod passwords;
 mod people;
+mod replicas;
 mod road;
 mod serve;
 mod sessions;

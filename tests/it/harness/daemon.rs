@@ -16,11 +16,14 @@ pub(crate) struct Daemon {
     folder: TempDir,
 }
 
-/// `$@` is the server; `$0` the folder that goes with it. The server is asked to end, and killed if it does not.
+/// `$@` is the server; `$0` the folder that goes with it. Each line on standard input starts it anew. In the end it is asked
+/// to end, and killed if it does not.
 const WATCH: &str = r#"
-"$@" </dev/null >"$0/log" 2>&1 &
-server=$!
-cat >/dev/null
+while read -r _; do
+  "$@" </dev/null >>"$0/log" 2>&1 &
+  server=$!
+done
+kill -CONT $server
 kill -INT $server 2>/dev/null || kill -TERM $server 2>/dev/null
 (sleep 10; kill -KILL $server 2>/dev/null) &
 wait $server
@@ -57,6 +60,24 @@ pub(crate) fn output(command: &mut Command) -> String {
     String::from_utf8(ended.stdout).unwrap()
 }
 
+/// The ids of a process and of the one that began it, unless it has ended and nobody has asked how.
+fn alive(entry: &std::fs::DirEntry) -> Option<(u32, u32)> {
+    let id = entry.file_name().to_str()?.parse().ok()?;
+    let text = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+    // Its name is in brackets, and may hold any.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut words = rest.split_whitespace();
+    let is_dead = matches!(words.next()?, "Z" | "X");
+    let parent = words.next()?.parse().ok()?;
+    (!is_dead).then_some((id, parent))
+}
+
+/// Sends a signal to processes, some of which may just have ended.
+fn signal_all(signal: &str, ids: &[u32]) {
+    let ids = ids.iter().map(ToString::to_string);
+    let _some_gone = Command::new("kill").arg(format!("-{signal}")).args(ids).stderr(Stdio::null()).status();
+}
+
 impl Daemon {
     /// Prepares a folder, by `prepare`, and starts what `command` says with that folder and a port; as `user` where this
     /// process is root's. Waits until the port is open.
@@ -89,12 +110,50 @@ impl Daemon {
         let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let stdin = shell.stdin.take();
         let daemon = Self { shell, stdin, port, folder };
+        daemon.begin();
+        daemon
+    }
+
+    /// Starts the server, for the first time or after [`Daemon::stop`], and waits until the port is open.
+    pub(crate) fn begin(&self) {
+        self.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "the server does not answer:\n{}", daemon.log());
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(Instant::now() < deadline, "the server does not answer:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
-        daemon
+    }
+
+    /// Ends the server by a signal to its first process, and waits until nothing of it is left.
+    pub(crate) fn stop(&self, signal: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        signal_all(signal, self.processes().get(..1).unwrap());
+        while !self.processes().is_empty() {
+            assert!(Instant::now() < deadline, "the server does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Stops the processes of the server where they are.
+    pub(crate) fn freeze(&self) {
+        // The first before all others, which can then become no more.
+        signal_all("STOP", self.processes().get(..1).unwrap());
+        signal_all("STOP", &self.processes());
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) {
+        signal_all("CONT", &self.processes());
+    }
+
+    /// The first process of the server, and those that this has begun.
+    fn processes(&self) -> Vec<u32> {
+        let all: Vec<(u32, u32)> =
+            std::fs::read_dir("/proc").unwrap().filter_map(|entry| alive(&entry.ok()?)).collect();
+        let begun_by = |parent: u32| all.iter().filter(move |(_, other)| *other == parent).map(|(id, _)| *id);
+        let first: Vec<u32> = begun_by(self.shell.id()).collect();
+        let more = first.iter().flat_map(|first| begun_by(*first));
+        first.iter().copied().chain(more).collect()
     }
 
     /// What the server has said so far.
@@ -105,6 +164,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        self.thaw();
         if let Some(mut stdin) = self.stdin.take() {
             let _gone_either_way = stdin.flush();
         }

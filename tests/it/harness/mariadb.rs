@@ -15,7 +15,12 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub(crate) fn start(settings: &[&str]) -> Daemon {
     let prepare = |folder: &str| {
         let mut install = Command::new(program("mariadb-install-db", &["/usr/bin"]));
-        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
+        install.args([
+            "--no-defaults",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--skip-name-resolve",
+        ]);
         install.arg(format!("--datadir={folder}/data"));
         vec![install]
     };
