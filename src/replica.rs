@@ -6,6 +6,7 @@
 
 mod follow;
 mod keeper;
+mod outside;
 pub mod protocol;
 
 use crate::check::Index;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::store::{Hints, Store};
 use follow::Follower;
 use keeper::{Barrier, Keeper, Request};
+pub use outside::settle_from_outside;
 use parking_lot::Mutex;
 use protocol::{Outcome, Timing};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,7 @@
 //! Wiring and life: open the store, make root on the first start, load the index, bind the listeners, serve, drain.
 //! Nothing is bound before root exists and the rows are loaded.
 
+mod adopt;
 mod listen;
 mod migrate;
 mod ops;
@@ -37,9 +38,10 @@ use crate::proto::v1::tenant_service_server::TenantServiceServer;
 use crate::proto::v1::token_service_server::TokenServiceServer;
 use crate::proto::v1::user_service_server::UserServiceServer;
 use crate::proto::v1::{CheckRequest, Decision};
-use crate::replica::{Ledger, follow};
+use crate::replica::{Ledger, follow, settle_from_outside};
 use crate::store::Store;
 use crate::telemetry::{Gauges, ReplicaState, Telemetry};
+pub use adopt::AdoptArgs;
 pub use migrate::MigrateArgs;
 pub use signing::SigningKeyArgs;
 use std::path::PathBuf;
@@ -93,12 +95,19 @@ pub enum RootArgs {
 pub async fn root(args: RootArgs) -> Result<()> {
     let RootArgs::Rotate { database_url, root_key_file } = args;
     let store = Store::open(database_url.as_str(), Clock::default()).await?;
-    let credential = root_key::rotate(&store, root_key_file.as_deref()).await?;
-    store.close().await?;
+    let (credential, committed) = root_key::rotate(&store, root_key_file.as_deref()).await?;
+    // Shown first: whatever comes of telling the replicas, there is no other any more.
     match root_key_file {
-        Some(path) => print(&format!("The new root credential is in {}\n", path.display())),
-        None => print(&format!("New root credential (shown once, keep it now):\n\n  {}\n", credential.expose())),
+        Some(path) => print(&format!("The new root credential is in {}\n", path.display()))?,
+        None => print(&format!("New root credential (shown once, keep it now):\n\n  {}\n", credential.expose()))?,
     }
+    settle_from_outside(&store, committed).await?;
+    store.close().await
+}
+
+/// Has every replica take a ledger that is not the continuation of the one it followed.
+pub async fn adopt(args: AdoptArgs) -> Result<()> {
+    print(&adopt::command(args).await?)
 }
 
 /// Carries out a command on the keys that sign JWTs.

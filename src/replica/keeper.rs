@@ -299,7 +299,7 @@ impl Keeper {
     }
 }
 
-fn seen(roll: Roll) -> Seen {
+pub(super) fn seen(roll: Roll) -> Seen {
     let peers = roll.replicas.into_iter().map(|row| Peer {
         id: row.id,
         is_fencing: row.is_fencing,

@@ -3,7 +3,6 @@
 use super::LEASE;
 use super::site::{Engine, PATIENCE, Site};
 use crate::harness::send;
-use keyward::proto::v1::*;
 use sea_orm::sqlx::{self, Row as _};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;

@@ -25,6 +25,8 @@ pub(super) enum Fault {
     Silence(f64),
     /// Everything takes longer on the way.
     Slow(f64),
+    /// Its wall clock jumps by so many seconds, and back after a lease.
+    WallClock(i64),
 }
 
 /// What is done to the database.
@@ -45,6 +47,7 @@ impl fmt::Display for Fault {
             Self::Cut(_) => f.write_str("cut"),
             Self::Silence(_) => f.write_str("silence"),
             Self::Slow(_) => f.write_str("slow"),
+            Self::WallClock(_) => f.write_str("wall clock"),
         }
     }
 }
@@ -104,6 +107,11 @@ pub(super) async fn inflict(load: &Load, lease: Duration, number: usize, fault: 
         Fault::Slow(leases) => {
             // The fraction of a lease that one way takes: slower than this no poll succeeds.
             during(load, number, Link::Slow(lease / 12), lease.mul_f64(leases)).await;
+        }
+        Fault::WallClock(seconds) => {
+            load.site.set_wall_clock(number, seconds);
+            sleep(lease).await;
+            load.site.set_wall_clock(number, 0);
         }
     }
     load.site.until_it_serves(number).await;

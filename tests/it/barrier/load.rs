@@ -173,7 +173,7 @@ impl Load {
         loop {
             let at = dice.roll(self.site.replicas.len() as u64) as usize;
             // Some callers have little time: what they are not told in time they ask again.
-            let limit = Duration::from_millis([300, 1500, 10_000, 20_000][dice.roll(4) as usize]);
+            let limit = Duration::from_millis([300, 1500, 3000, 6000][dice.roll(4) as usize]);
             match self.try_to_take_away(at, way, name, watched, &request_id, limit).await {
                 Ok(()) => break,
                 Err(status) => {

@@ -8,6 +8,7 @@ use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::*;
 use parking_lot::Mutex;
 use sea_orm::sqlx::postgres::PgConnection;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,15 @@ pub(super) struct Site {
     owner: String,
     root: String,
     folder: TempDir,
+    /// What sets the wall clocks of the processes, if they can be set.
+    wall_clocks: Option<PathBuf>,
+}
+
+/// The library that sets the wall clock of a process (Debian: `faketime`), if it is installed.
+pub(super) fn wall_clocks() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").unwrap();
+    let paths = folders.map(|folder| folder.unwrap().path().join("faketime/libfaketimeMT.so.1"));
+    paths.into_iter().find(|path| path.exists())
 }
 
 fn channel(address: &str) -> Channel {
@@ -112,6 +122,16 @@ impl Replica {
 impl Site {
     /// Starts a database and so many replicas, whose lease is `lease`.
     pub(super) async fn start(engine: Engine, count: usize, lease: Duration) -> Self {
+        Self::start_with(engine, count, lease, None).await
+    }
+
+    /// The same with a library that sets their wall clocks.
+    pub(super) async fn start_with(
+        engine: Engine,
+        count: usize,
+        lease: Duration,
+        wall_clocks: Option<PathBuf>,
+    ) -> Self {
         let daemon = spawn_blocking(move || match engine {
             Engine::Postgres => postgres::start(&[]),
             Engine::MariaDb => mariadb::start(&[]),
@@ -127,7 +147,7 @@ impl Site {
             replicas.push(Replica { relay, process: Mutex::default(), seat: Mutex::default() });
         }
         let folder = TempDir::new().unwrap();
-        let mut site = Self { replicas, daemon, url, owner: String::new(), root: String::new(), folder };
+        let mut site = Self { replicas, daemon, url, owner: String::new(), root: String::new(), folder, wall_clocks };
         let lease = format!("{}ms", lease.as_millis());
         for number in 0..count {
             let begun = site.begin(number, &["--lease", &lease]).await;
@@ -170,7 +190,26 @@ impl Site {
         command.args(["serve", "--log-format", "json", "--data-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
         command.args(["--ops-addr", "127.0.0.1:0", "--drain-timeout", "2s", "--database-url", &self.url_of(number)]);
         command.arg("--root-key-file").arg(path("root.key")).arg("--mail-dir").arg(path("mail")).args(more);
+        if let Some(library) = &self.wall_clocks {
+            self.set_wall_clock(number, 0);
+            command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", self.wall_clock_file(number));
+            // Elapsed time goes on as it does.
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DISABLE_SHM", "1");
+            command.env("FAKETIME_CACHE_DURATION", "1");
+        }
         command
+    }
+
+    fn wall_clock_file(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("clock-{number}"))
+    }
+
+    /// Sets the wall clock of a replica so far from the true one.
+    pub(super) fn set_wall_clock(&self, number: usize, seconds: i64) {
+        // At once, so that half a number is never read.
+        let fresh = self.folder.path().join(format!("clock-{number}.new"));
+        std::fs::write(&fresh, format!("{seconds:+}")).unwrap();
+        std::fs::rename(fresh, self.wall_clock_file(number)).unwrap();
     }
 
     /// Starts a server in a place, and waits until it serves; what it said if it ends instead.

@@ -31,6 +31,7 @@ pub(crate) fn start(settings: &[&str]) -> Daemon {
         command.extend([format!("--pid-file={folder}/pid"), "--skip-name-resolve".to_owned()]);
         command.extend(["--max-connections=400".to_owned(), "--innodb-buffer-pool-size=64M".to_owned()]);
         // Both as a careless hand might leave them: ours is seen to matter.
+        command.push("--character-set-server=utf8mb4".to_owned());
         command.extend(["--collation-server=utf8mb4_general_ci".to_owned(), "--sql-mode=".to_owned()]);
         command.extend(settings.iter().map(|setting| format!("--{setting}")));
         command
