@@ -29,6 +29,7 @@ impl<F: Future> Future for Dropped<F> {
 }
 
 // The harness of the integration tests, for what no test outside of this crate can reach.
+#[expect(dead_code, reason = "other tests freeze and restart it")]
 #[path = "../../tests/it/harness/daemon.rs"]
 mod daemon;
 #[path = "../../tests/it/harness/mariadb.rs"]
