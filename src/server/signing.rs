@@ -134,7 +134,7 @@ pub(super) async fn keep_renewing(
             continue;
         }
         match signing::renew(&store, &master, life).await {
-            Ok(Some(revision)) => tracing::info!(revision, "made the next signing key"),
+            Ok(Some(made)) => tracing::info!(made.revision, "made the next signing key"),
             // Somebody else has, and this index does not know it yet.
             Ok(None) => {}
             Err(error) => {

@@ -1,8 +1,14 @@
 //! One suite for all engines: SQLite, PostgreSQL, and MariaDB for MySQL too, which cannot be had here.
 
+mod ledger;
 mod server;
+mod start;
 
+use crate::harness::ledger::connect as connect_sqlite;
 use crate::harness::{mariadb, postgres};
+use sea_orm::sqlx::mysql::MySqlConnectOptions;
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::{self, ConnectOptions as _};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -22,6 +28,22 @@ struct Fresh {
 }
 
 impl Fresh {
+    /// Carries out a statement past the store, whose database must be closed on SQLite.
+    async fn execute(&self, sql: &'static str) {
+        match self.url.split_once(':').unwrap() {
+            ("sqlite", path) => sqlx::query(sql).execute(&mut connect_sqlite(path.as_ref()).await).await.map(drop),
+            ("postgres", _) => {
+                let options: PgConnectOptions = self.url.parse().unwrap();
+                sqlx::query(sql).execute(&mut options.connect().await.unwrap()).await.map(drop)
+            }
+            _ => {
+                let options: MySqlConnectOptions = self.url.parse().unwrap();
+                sqlx::query(sql).execute(&mut options.connect().await.unwrap()).await.map(drop)
+            }
+        }
+        .unwrap();
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

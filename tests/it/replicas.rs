@@ -1,11 +1,12 @@
 //! How replicas are shown to operators: by RPC, in metrics, by health, and in the log.
 
 use crate::harness::process::Process;
-use crate::harness::{Client, TestServer, ledger, refused};
+use crate::harness::{Client, TestServer, ledger, mariadb, postgres, refused};
 use crate::serve::http_get;
 use keyward::proto::v1::*;
+use sea_orm::ConnectionTrait as _;
 use std::time::{Duration, Instant};
-use tonic::Code;
+use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -202,4 +203,103 @@ async fn a_lost_lease_is_told_by_health_metrics_and_log_and_so_is_its_return() {
         let is_right = if line.starts_with("the lease") { (1..=2).contains(&count) } else { count == 1 };
         assert!(is_right, "{line:?} {count} times: {log}");
     }
+}
+
+async fn server_on(url: &str) -> TestServer {
+    TestServer::start_with(|args| {
+        args.database_url = Some(url.to_owned().into());
+        args.lease = Some("1s".to_owned());
+    })
+    .await
+}
+
+const GHOST: &str = "ffffffff-ffff-4fff-bfff-ffffffffffff";
+
+/// Has a replica join that never confirms anything.
+async fn haunt(url: &str) {
+    let database = sea_orm::Database::connect(url).await.unwrap();
+    let row = format!(
+        "INSERT INTO replica (id, state, address, applied, lease_ms, reader) VALUES ('{GHOST}', 'active', 'ghost', -1, 1000, 1)"
+    );
+    database.execute_unprepared(&row).await.unwrap();
+    database.close().await.unwrap();
+}
+
+/// Several replicas, one of which is dead.
+async fn whoever_keeps_a_mutation_waiting_is_seen(url: &str, engine: &str) {
+    let server = server_on(url).await;
+    let root = server.root();
+    let tenant = server.tenant("acme").await;
+    let mut second = server_on(url).await;
+    let other = root.clone().through(&second.admin);
+
+    let rows = list(&root, 0, "").await.replicas;
+    let (mine, others) = (status(&root).await, status(&other).await);
+    assert_eq!((mine.database_engine.as_str(), others.database_engine.as_str()), (engine, engine));
+    assert_eq!(mine.cluster_id, others.cluster_id);
+    let mut ids = [mine.replica_id, others.replica_id];
+    ids.sort_unstable();
+    assert_eq!(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ids);
+    let states: Vec<ReplicaState> = rows.iter().map(Replica::state).collect();
+    assert_eq!(states, [ReplicaState::Active; 2]);
+
+    let read = |name: &str| series(&http_get(&server.ops_addr(), "/metrics"), name).unwrap();
+    let count = |outcome: &str| read(&format!("keyward_barrier_wait_seconds_count{{outcome=\"{outcome}\"}}"));
+    let is_waiting = async || {
+        let status = status(&root).await;
+        (status.waiting_mutations, status.outstanding_replicas) == (1, 1)
+            && read("keyward_barrier_waiting_mutations") == 1.0
+            && read("keyward_barrier_outstanding_replicas") == 1.0
+    };
+    let state_of_ghost = async || {
+        let rows = list(&root, 0, "").await.replicas;
+        rows.iter().find(|row| row.id == GHOST).map(Replica::state)
+    };
+    let revoke = async |patience: Duration| {
+        let key = tenant.owner.key("tenants/-").issued().await.key.unwrap();
+        let mut request = Request::new(RevokeKeyRequest { name: key.name, ..Default::default() });
+        request.set_timeout(patience);
+        let mut keys = tenant.owner.keys();
+        tokio::spawn(async move { keys.revoke_key(request).await })
+    };
+
+    // It waits until the ghost's lease is surely over, which others see meanwhile, and shut it out.
+    haunt(url).await;
+    let settled = count("settled");
+    let begin = Instant::now();
+    let revoked = revoke(Duration::from_secs(30)).await;
+    eventually("nothing is seen to wait", is_waiting).await;
+    assert_eq!(count("settled"), settled);
+    revoked.await.unwrap().unwrap();
+    let waited = begin.elapsed();
+    assert!(waited >= Duration::from_millis(1450), "{waited:?}");
+    assert_eq!(count("settled"), settled + 1.0);
+    eventually("the ghost is not shut out", async || state_of_ghost().await != Some(ReplicaState::Active)).await;
+    eventually("the ghost is not removed", async || state_of_ghost().await.is_none()).await;
+    let calm = status(&root).await;
+    assert_eq!((calm.waiting_mutations, calm.outstanding_replicas), (0, 0));
+    let begin = Instant::now();
+    revoke(Duration::from_secs(30)).await.await.unwrap().unwrap();
+    let waited = begin.elapsed();
+    assert!(waited < Duration::from_millis(1450), "it waits for nobody any more: {waited:?}");
+
+    // Whoever has less patience is told so.
+    haunt(url).await;
+    let unfinished = revoke(Duration::from_millis(700)).await.await.unwrap();
+    assert_eq!(refused(unfinished, Code::DeadlineExceeded).reason, "BARRIER_UNFINISHED");
+    assert_eq!((count("unfinished"), count("lost"), count("unreadable")), (1.0, 0.0, 0.0));
+    eventually("the ghost is not removed again", async || state_of_ghost().await.is_none()).await;
+
+    second.stop().await;
+    assert_eq!(list(&root, 0, "").await.replicas.len(), 1, "whoever leaves is not waited for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_keeps_a_mutation_waiting_is_seen_on_postgresql() {
+    whoever_keeps_a_mutation_waiting_is_seen(&postgres::database().await, "postgres").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_keeps_a_mutation_waiting_is_seen_on_mariadb() {
+    whoever_keeps_a_mutation_waiting_is_seen(&mariadb::database().await, "mysql").await;
 }
