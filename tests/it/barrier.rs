@@ -138,6 +138,7 @@ async fn run(plan: Plan) {
         count(&counts.unanswered),
         violations.len(),
     );
+    println!("What was asked again:{}", load.why_retried());
     let shown: Vec<&String> = violations.iter().take(SHOWN).collect();
     assert!(violations.is_empty(), "{shown:#?}");
     assert!(strange.is_empty(), "nobody should be answered this: {strange:#?}");
