@@ -263,7 +263,7 @@ impl Load {
         let mut count = 0_usize;
         while !self.is_over() {
             let under_way = MOST - permits.available_permits();
-            sleep(Duration::from_millis(if under_way < EASY { 4 } else { 30 })).await;
+            sleep(Duration::from_millis(if under_way < EASY { 8 } else { 40 })).await;
             while asked.try_join_next().is_some() {}
             let watched = {
                 let board = self.board.lock();
@@ -280,8 +280,10 @@ impl Load {
             asked.spawn(async move {
                 let request =
                     CheckRequest { credential: watched.text.clone(), min_revision: wanted, ..CheckRequest::default() };
+                // One that a replica must catch up for has less time, so that few of them wait at a time.
+                let limit = Duration::from_secs(if wanted > 0 { 2 } else { 30 });
                 let sent = this.now();
-                let answer = CheckServiceClient::new(channel).check(timed(request, Duration::from_secs(30))).await;
+                let answer = CheckServiceClient::new(channel).check(timed(request, limit)).await;
                 this.answered(replica, &watched, sent, wanted, answer.map(tonic::Response::into_inner));
                 drop(permit);
             });
