@@ -45,7 +45,10 @@ async fn no_check_after_a_revocation_is_allowed_whatever_fails() {
         replicas: 5,
         lanes: vec![
             (vec![0, 1], vec![Pause(0.5), Pause(1.0), Pause(2.0), Pause(5.0)]),
-            (vec![2, 3], vec![Kill, Cut(1.0), Silence(0.6), Silence(2.5), Leave, Slow(1.0), WallClock(3600), WallClock(-3600)]),
+            (
+                vec![2, 3],
+                vec![Kill, Cut(1.0), Silence(0.6), Silence(2.5), Leave, Slow(1.0), WallClock(3600), WallClock(-3600)],
+            ),
         ],
         outages: vec![Outage::Stop("INT", 0.3), Outage::Stop("QUIT", 1.8), Outage::Freeze(1.5)],
         seconds: number("KEYWARD_PROOF_SECONDS", 0).into(),
