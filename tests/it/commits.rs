@@ -136,7 +136,7 @@ async fn connections_that_the_database_ends_leave_rows_and_answers_that_agree() 
     let there = assert_told(&store, &mut killer, &told).await;
     println!("{killed} connections ended: {failed} of {} mutations failed, {there} are there", told.len());
     assert!(killed > 0 && failed < told.len(), "{killed} {failed}");
-    let after = make_many(&[store.clone()], std::iter::once("after".to_owned())).await;
+    let after = make_many(std::slice::from_ref(&store), std::iter::once("after".to_owned())).await;
     assert!(after["after"].is_ok(), "it recovers by itself");
 }
 
@@ -210,12 +210,12 @@ async fn a_commit_whose_answer_was_lost_is_found_and_one_that_was_lost_is_not() 
     let (port, fault) = proxy(host.rsplit(':').next().unwrap().parse().unwrap()).await;
     let store =
         Store::open(&format!("postgres://keyward@127.0.0.1:{port}/{database}"), Clock::default()).await.unwrap();
-    let mut told = make_many(&[store.clone()], std::iter::once("before".to_owned())).await;
+    let mut told = make_many(std::slice::from_ref(&store), std::iter::once("before".to_owned())).await;
     for round in 0..6 {
         let wanted = if round % 2 == 0 { LOSE_ANSWER } else { LOSE_COMMIT };
         // The first comes alone, the others while it is on its way.
         fault.store(wanted, Ordering::SeqCst);
-        let mut made = make_many(&[store.clone()], (0..8).map(|place| format!("t-{round}-{place}"))).await;
+        let mut made = make_many(std::slice::from_ref(&store), (0..8).map(|place| format!("t-{round}-{place}"))).await;
         assert_eq!(fault.load(Ordering::SeqCst), PASS, "it has happened");
         let failed: Vec<_> = made.values().filter_map(|made| made.as_ref().err()).collect();
         assert_eq!(failed.is_empty(), wanted == LOSE_ANSWER, "{round}: {failed:?}");

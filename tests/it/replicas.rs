@@ -255,9 +255,9 @@ async fn whoever_keeps_a_mutation_waiting_is_seen(url: &str, engine: &str) {
         let rows = list(&root, 0, "").await.replicas;
         rows.iter().find(|row| row.id == GHOST).map(Replica::state)
     };
-    let revoke = async |patience: Duration| {
-        let key = tenant.owner.key("tenants/-").issued().await.key.unwrap();
-        let mut request = Request::new(RevokeKeyRequest { name: key.name, ..Default::default() });
+    let key = async || tenant.owner.key("tenants/-").issued().await.key.unwrap().name;
+    let revoke = |name: String, patience: Duration| {
+        let mut request = Request::new(RevokeKeyRequest { name, ..Default::default() });
         request.set_timeout(patience);
         let mut keys = tenant.owner.keys();
         tokio::spawn(async move { keys.revoke_key(request).await })
@@ -267,7 +267,7 @@ async fn whoever_keeps_a_mutation_waiting_is_seen(url: &str, engine: &str) {
     haunt(url).await;
     let settled = count("settled");
     let begin = Instant::now();
-    let revoked = revoke(Duration::from_secs(30)).await;
+    let revoked = revoke(key().await, Duration::from_secs(30));
     eventually("nothing is seen to wait", is_waiting).await;
     assert_eq!(count("settled"), settled);
     revoked.await.unwrap().unwrap();
@@ -278,14 +278,15 @@ async fn whoever_keeps_a_mutation_waiting_is_seen(url: &str, engine: &str) {
     eventually("the ghost is not removed", async || state_of_ghost().await.is_none()).await;
     let calm = status(&root).await;
     assert_eq!((calm.waiting_mutations, calm.outstanding_replicas), (0, 0));
+    let name = key().await;
     let begin = Instant::now();
-    revoke(Duration::from_secs(30)).await.await.unwrap().unwrap();
+    revoke(name, Duration::from_secs(30)).await.unwrap().unwrap();
     let waited = begin.elapsed();
     assert!(waited < Duration::from_millis(1450), "it waits for nobody any more: {waited:?}");
 
     // Whoever has less patience is told so.
     haunt(url).await;
-    let unfinished = revoke(Duration::from_millis(700)).await.await.unwrap();
+    let unfinished = revoke(key().await, Duration::from_millis(700)).await.unwrap();
     assert_eq!(refused(unfinished, Code::DeadlineExceeded).reason, "BARRIER_UNFINISHED");
     assert_eq!((count("unfinished"), count("lost"), count("unreadable")), (1.0, 0.0, 0.0));
     eventually("the ghost is not removed again", async || state_of_ghost().await.is_none()).await;

@@ -1,8 +1,8 @@
 //! How servers start on each engine, and what they refuse.
 
 use super::{On, on_every_engine};
+use crate::harness;
 use crate::harness::process::{ended, keyward};
-use crate::harness::{mariadb, postgres};
 use keyward::clock::Clock;
 use keyward::store::Store;
 
@@ -44,8 +44,8 @@ async fn ten_stores_open_at_once(url: String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_open_an_empty_database_at_once() {
-    ten_stores_open_at_once(postgres::database().await).await;
-    ten_stores_open_at_once(mariadb::database().await).await;
+    ten_stores_open_at_once(harness::postgres::database().await).await;
+    ten_stores_open_at_once(harness::mariadb::database().await).await;
 }
 
 async fn refused(url: &str) -> String {
@@ -54,8 +54,8 @@ async fn refused(url: &str) -> String {
 
 #[tokio::test]
 async fn a_wrong_url_is_refused_without_repeating_it() {
-    let good = postgres::database().await;
-    let other = mariadb::database().await;
+    let good = harness::postgres::database().await;
+    let other = harness::mariadb::database().await;
     let wrong = [
         ("oracle://u:s3cret@h/d".to_owned(), "must begin with"),
         (good.replace("keyward@", "keyward:s3cret@").replace("test_", "absent_"), "does not exist"),
@@ -76,12 +76,12 @@ async fn a_wrong_url_is_refused_without_repeating_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_may_lose_what_it_acknowledged_is_refused_by_the_setting() {
-    let lossy = tokio::task::spawn_blocking(|| postgres::start(&["synchronous_commit=off"])).await.unwrap();
-    let refused_by = refused(&postgres::database_on(&lossy).await).await;
+    let lossy = tokio::task::spawn_blocking(|| harness::postgres::start(&["synchronous_commit=off"])).await.unwrap();
+    let refused_by = refused(&harness::postgres::database_on(&lossy).await).await;
     assert!(refused_by.contains("synchronous_commit is off"), "{refused_by}");
     drop(lossy);
     let settings = ["innodb-flush-log-at-trx-commit=2"];
-    let lossy = tokio::task::spawn_blocking(move || mariadb::start(&settings)).await.unwrap();
-    let refused_by = refused(&mariadb::database_on(&lossy).await).await;
+    let lossy = tokio::task::spawn_blocking(move || harness::mariadb::start(&settings)).await.unwrap();
+    let refused_by = refused(&harness::mariadb::database_on(&lossy).await).await;
     assert!(refused_by.contains("innodb_flush_log_at_trx_commit is 2"), "{refused_by}");
 }
