@@ -3,7 +3,7 @@
 //! waits for its own replica alone. They take turns in one run, so that the differences mean something and the times
 //! little. Run by `cargo bench --bench barrier`.
 
-#![expect(clippy::expect_used, reason = "a bench may panic")]
+#![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a bench may panic")]
 
 /// What starts a database for the tests starts one here.
 #[allow(dead_code, clippy::allow_attributes, reason = "the tests use more of it")]
