@@ -108,6 +108,20 @@ impl Index {
         }
     }
 
+    /// Whether this text says that it was made at a revision that has not been applied here: if it is true, it was made
+    /// on another replica a moment ago, and is waited for.
+    pub fn may_come(&self, credential: &str) -> bool {
+        if credential.len() > MAX_CREDENTIAL_BYTES {
+            return false;
+        }
+        let revision = match parse(credential) {
+            Shape::Ours { revision, .. } => Some(revision),
+            Shape::Foreign if looks_like_jwt(credential) => jwt::unverified_revision(credential),
+            Shape::Foreign | Shape::Broken { .. } => None,
+        };
+        revision.is_some_and(|revision| revision > self.applied())
+    }
+
     /// Whether the credential of that digest is good, whatever it may do; not, if that cannot be told.
     pub fn is_in_force(&self, digest: &Digest, now: Time) -> bool {
         self.decide(&Shown::Digest(*digest, Reason::NotFound), &Query::default(), now)

@@ -5,7 +5,7 @@
 //! (`-o json`). Answers and secrets go to standard output, remarks, questions and errors to standard error or the
 //! terminal. Called by `main` only.
 //!
-//! Absent, because the server has not got them yet: replicas, usage.
+//! Absent, because the server has not got it yet: usage.
 
 mod apps;
 mod check;
@@ -16,6 +16,7 @@ mod failure;
 mod grants;
 mod keys;
 mod output;
+mod replicas;
 mod secret;
 mod sessions;
 mod sign_in;
@@ -61,6 +62,9 @@ pub enum Command {
     /// Read the audit log
     #[command(subcommand)]
     Events(events::Events),
+    /// See which servers share the database, and how they are
+    #[command(subcommand)]
+    Replicas(replicas::Replicas),
     /// Write the contract as an encoded google.protobuf.FileDescriptorSet
     Descriptors(descriptors::Descriptors),
 }
@@ -133,6 +137,7 @@ async fn carry_out(command: &Command, options: &ClientOptions) -> ExitCode {
         Command::Tokens(tokens) => tokens.run(options).await,
         Command::Sessions(sessions) => sessions.run(options).await,
         Command::Events(events) => events.run(options).await,
+        Command::Replicas(replicas) => replicas.run(options).await,
         Command::Descriptors(descriptors) => descriptors.run(),
     };
     match done {

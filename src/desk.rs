@@ -9,6 +9,7 @@ pub mod keys;
 pub mod page;
 pub mod passwords;
 pub mod possession;
+pub mod replicas;
 pub mod root;
 pub mod sessions;
 pub mod sign_ins;
@@ -31,9 +32,13 @@ use crate::domain::user::{Role, User};
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
 use crate::replica::Ledger;
-use crate::store::{Draft, Entry, Replay, RowDirectory, Store};
+use crate::store::{Committed, Draft, Entry, Replay, RowDirectory, Store};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long a credential of another replica is waited for in a call without a deadline.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every command works with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -158,10 +163,32 @@ impl Desk {
 }
 
 impl Desk {
-    /// Waits until what was committed is in force: on every replica if it takes something away (`narrows`), and otherwise
-    /// on this one.
-    pub(crate) async fn in_force(&self, revision: i64, narrows: bool, deadline: Option<Instant>) -> Result<()> {
-        if narrows { self.ledger.settled(revision, None, deadline).await } else { self.ledger.applied(revision).await }
+    /// Waits for a credential that was made a moment ago on another replica; goes on at once with any other text.
+    pub(crate) async fn arrived(&self, credential: &str, deadline: Option<Instant>) -> Result<()> {
+        if !self.index.may_come(credential) {
+            return Ok(());
+        }
+        self.ledger.caught_up(deadline.unwrap_or_else(|| Instant::now() + ARRIVAL_TIMEOUT)).await
+    }
+
+    /// Commits, and waits until it is in force: on every replica if it takes something away, and otherwise on this one.
+    /// Answers with the revision.
+    pub(crate) async fn commit(
+        &self,
+        draft: Draft,
+        changes: Vec<Change>,
+        entry: Entry,
+        replay: Option<Replay>,
+        deadline: Option<Instant>,
+    ) -> Result<i64> {
+        let narrows = draft.narrows(&changes, self.ledger.bound());
+        let Committed { revision, chain } = draft.commit(changes, entry, replay).await?;
+        if narrows {
+            self.ledger.settled(revision, Some(chain.to_vec()), deadline).await?;
+        } else {
+            self.ledger.applied(revision).await?;
+        }
+        Ok(revision)
     }
 }
 
@@ -288,10 +315,7 @@ impl Edit<'_> {
             source_ip: self.call.source_ip,
             detail,
         };
-        let narrows = changes.iter().any(|change| !change.is_new());
-        let revision = self.draft.commit(changes, entry, replay).await?;
-        self.desk.in_force(revision, narrows, self.call.deadline).await?;
-        Ok(revision)
+        self.desk.commit(self.draft, changes, entry, replay, self.call.deadline).await
     }
 
     /// Commits a new form of one key.
@@ -311,9 +335,8 @@ impl Edit<'_> {
 
     /// Answers that nothing is left to do, once the index has what was seen.
     pub(crate) async fn nothing<T>(self, thing: T) -> Result<Changed<T>> {
-        let revision = self.draft.head();
-        drop(self.draft);
-        self.desk.in_force(revision, true, self.call.deadline).await?;
+        let revision = self.draft.unchanged().await?;
+        self.desk.ledger.settled(revision, None, self.call.deadline).await?;
         Ok(Changed { thing, revision })
     }
 }

@@ -3,7 +3,9 @@
 
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks gRPC")]
 
+mod admin;
 mod applications;
+pub mod arrive;
 mod caller;
 mod check;
 mod convert;
@@ -20,6 +22,7 @@ mod tokens;
 mod unbuilt;
 mod users;
 
+pub use admin::AdminApi;
 pub use applications::ApplicationApi;
 pub use check::{CheckApi, Door};
 pub use events::EventApi;

@@ -83,7 +83,7 @@
 //!
 //! # What is absent
 //!
-//! Usage counts, watching events and the administration of replicas are in the contract and answer `UNIMPLEMENTED`. Envoy's
+//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`. Envoy's
 //! ext_authz, TLS, PostgreSQL and MySQL, and with them several replicas, leases and the barrier among them, are not here. A
 //! Check does not wait for an unknown credential to arrive from elsewhere, as there is no elsewhere.
 //!

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use keyward::cli::{self, ClientOptions};
 use keyward::config::ServeArgs;
-use keyward::server::{self, RootArgs, SigningKeyArgs};
+use keyward::server::{self, AdoptArgs, MigrateArgs, RootArgs, SigningKeyArgs};
 use std::error::Error as _;
 use std::process::ExitCode;
 
@@ -21,6 +21,10 @@ struct Arguments {
 enum Command {
     /// Run the server
     Serve(Box<ServeArgs>),
+    /// Bring the schema of a database up to date; serve does so too
+    Migrate(MigrateArgs),
+    /// Have replicas follow a database that was restored, or lost commits in a fail-over
+    Adopt(AdoptArgs),
     /// Manage the root credential, offline
     #[command(subcommand)]
     Root(RootArgs),
@@ -36,6 +40,8 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Serve(args) => server::serve(*args).await,
+        Command::Migrate(args) => server::migrate(args).await,
+        Command::Adopt(args) => server::adopt(args).await,
         Command::Root(args) => server::root(args).await,
         Command::SigningKey(args) => server::signing_key(args).await,
         Command::Client(command) => return cli::run(command, arguments.client).await,

@@ -6,24 +6,30 @@
 
 mod follow;
 mod keeper;
+mod outside;
 pub mod protocol;
 
 use crate::check::Index;
 use crate::clock::{Clock, boot_time};
+use crate::domain::clock::Moment;
 use crate::error::{Error, Result};
-use crate::store::Store;
+use crate::store::{Hints, Store};
 use follow::Follower;
-use keeper::{Keeper, Request};
+use keeper::{Barrier, Keeper, Request};
+pub use outside::settle_from_outside;
 use parking_lot::Mutex;
 use protocol::{Outcome, Timing};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long a handler waits for its own revision.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How soon a connection to listen on is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// How far this replica has come.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +39,8 @@ struct Progress {
     look: u64,
     /// The newest revision that was seen.
     head: i64,
+    /// When the poll was sent that the lease rests on.
+    sent: Moment,
     floor: i64,
     cluster_id: String,
     replica_id: String,
@@ -45,6 +53,18 @@ struct Progress {
 struct Pulse {
     waiting: usize,
     outstanding: usize,
+}
+
+/// Who is told how long each wait for every replica took, and how it ended.
+#[derive(Default)]
+struct Watcher(OnceLock<Watch>);
+
+type Watch = Box<dyn Fn(&Result<()>, Duration) + Send + Sync>;
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watcher").finish_non_exhaustive()
+    }
 }
 
 /// What the follower, the keeper and the handles share.
@@ -60,6 +80,7 @@ struct Shared {
     looks: AtomicU64,
     address: Mutex<String>,
     pulse: Mutex<Pulse>,
+    watcher: Watcher,
 }
 
 impl Shared {
@@ -96,6 +117,8 @@ pub struct Status {
     pub lease: Duration,
     /// How long this one may still answer unless it polls again.
     pub lease_remaining: Duration,
+    /// How long ago the poll was sent that its lease rests on, or rested on if it is over.
+    pub lease_age: Duration,
     /// Why it does not follow the ledger, if it refuses to.
     pub refused: Option<String>,
     /// How many mutations wait for replicas.
@@ -105,9 +128,16 @@ pub struct Status {
 }
 
 impl Ledger {
+    /// After how long a change is in force everywhere, waited for or not (W).
+    pub fn bound(&self) -> Duration {
+        self.timing.wait()
+    }
+
     /// Waits until `revision`, which was committed, is in the index.
     pub async fn applied(&self, revision: i64) -> Result<()> {
         self.shared.hint.notify_one();
+        // In vain if this replica has left.
+        let _told = self.requests.send(Request::Hint(revision));
         let mut progress = self.progress.clone();
         let reached = progress.wait_for(|progress| progress.applied >= revision || progress.refused.is_some());
         match timeout(APPLY_TIMEOUT, reached).await {
@@ -123,11 +153,20 @@ impl Ledger {
     /// `chain` is the one that its event has; none where nothing was left to do and `revision` is the head that was read
     /// afterwards. In vain after `deadline`, which changes nothing about what was committed.
     pub async fn settled(&self, revision: i64, chain: Option<Vec<u8>>, deadline: Option<Instant>) -> Result<()> {
+        let begin = Instant::now();
+        let ended = self.wait_for_all(revision, chain, deadline).await;
+        if let Some(watch) = self.shared.watcher.0.get() {
+            watch(&ended, begin.elapsed());
+        }
+        ended
+    }
+
+    async fn wait_for_all(&self, revision: i64, chain: Option<Vec<u8>>, deadline: Option<Instant>) -> Result<()> {
         let (outcome, over) = oneshot::channel();
         let outstanding = Arc::new(Mutex::new(Vec::new()));
-        let request = Request { revision, chain, since: boot_time(), outcome, outstanding: Arc::clone(&outstanding) };
+        let barrier = Barrier { revision, chain, since: boot_time(), outcome, outstanding: Arc::clone(&outstanding) };
         let unavailable = |what: &str| Error::Unavailable { what: what.to_owned(), committed: Some(revision) };
-        if self.requests.send(request).is_err() {
+        if self.requests.send(Request::Barrier(barrier)).is_err() {
             return Err(unavailable("this replica has left"));
         }
         self.shared.hint.notify_one();
@@ -180,10 +219,17 @@ impl Ledger {
         self.shared.hint.notify_one();
     }
 
+    /// Has `watch` told how long each wait of [`Self::settled`] took, and how it ended. The first one counts.
+    pub fn watch_waits(&self, watch: impl Fn(&Result<()>, Duration) + Send + Sync + 'static) {
+        // A second watcher would be a mistake of the wiring, and nothing rests on it.
+        let _ = self.shared.watcher.0.set(Box::new(watch));
+    }
+
     /// How this replica is.
     pub fn status(&self) -> Status {
-        let Progress { applied, head, floor, cluster_id, replica_id, refused, look: _ } =
+        let Progress { applied, head, sent, floor, cluster_id, replica_id, refused, look: _ } =
             self.progress.borrow().clone();
+        let now = boot_time();
         let Pulse { waiting, outstanding } = *self.shared.pulse.lock();
         Status {
             replica_id,
@@ -192,7 +238,8 @@ impl Ledger {
             floor,
             cluster_id,
             lease: self.timing.lease(),
-            lease_remaining: self.shared.index.valid_until().since(boot_time()),
+            lease_remaining: self.shared.index.valid_until().since(now),
+            lease_age: now.since(sent),
             refused,
             waiting,
             outstanding,
@@ -221,6 +268,7 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock, timing: Timi
         looks: AtomicU64::new(0),
         address: Mutex::default(),
         pulse: Mutex::default(),
+        watcher: Watcher::default(),
     });
     let (sender, progress) = watch::channel(Progress::default());
     let (requests, incoming) = mpsc::unbounded_channel();
@@ -240,8 +288,8 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock, timing: Timi
         if ready.send(started).is_err() || !is_started {
             return follower.leave().await;
         }
-        let mut keeper = Keeper::new(store.clone(), timing, shared, progress, incoming);
-        live(&mut follower, &mut keeper, leaving).await;
+        let mut keeper = Keeper::new(store.clone(), timing, Arc::clone(&shared), progress, incoming);
+        live(&store, &shared, &mut follower, &mut keeper, leaving).await;
         store.close_follower().await;
     };
     std::thread::Builder::new()
@@ -255,11 +303,41 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock, timing: Timi
     Ok(ledger)
 }
 
+/// Listens to the hints of other replicas, where the engine has such; for ever.
+async fn listen(store: &Store, shared: &Shared) {
+    loop {
+        let heard = match store.hints().await {
+            Ok(Some(hints)) => hear(hints, shared).await,
+            Ok(None) => return std::future::pending().await,
+            Err(failure) => failure,
+        };
+        tracing::debug!("hints are not heard for now: {heard}");
+        sleep(LISTEN_AGAIN).await;
+    }
+}
+
+async fn hear(mut hints: Hints, shared: &Shared) -> Error {
+    loop {
+        match hints.next().await {
+            Ok(revision) if revision > shared.index.applied() => shared.hint.notify_one(),
+            Ok(_) => {}
+            Err(failure) => return failure,
+        }
+    }
+}
+
 /// Follows and keeps until nobody asks any more, or this replica is to leave.
-async fn live(follower: &mut Follower, keeper: &mut Keeper, mut leaving: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+async fn live(
+    store: &Store,
+    shared: &Shared,
+    follower: &mut Follower,
+    keeper: &mut Keeper,
+    mut leaving: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+) {
     let told = tokio::select! {
         () = follower.run() => None,
         () = keeper.run() => None,
+        () = listen(store, shared) => None,
         told = leaving.recv() => told,
     };
     follower.leave().await;

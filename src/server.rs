@@ -1,7 +1,9 @@
 //! Wiring and life: open the store, make root on the first start, load the index, bind the listeners, serve, drain.
 //! Nothing is bound before root exists and the rows are loaded.
 
+mod adopt;
 mod listen;
+mod migrate;
 mod ops;
 mod root_key;
 mod signing;
@@ -17,9 +19,12 @@ use crate::desk::tokens::Mints;
 use crate::domain::credential::Credential;
 use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
+use crate::grpc::arrive::ArriveLayer;
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
-use crate::grpc::{Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi};
+use crate::grpc::{
+    AdminApi, Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi,
+};
 use crate::keyring::Keyring;
 use crate::mail::Post;
 use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
@@ -33,9 +38,11 @@ use crate::proto::v1::tenant_service_server::TenantServiceServer;
 use crate::proto::v1::token_service_server::TokenServiceServer;
 use crate::proto::v1::user_service_server::UserServiceServer;
 use crate::proto::v1::{CheckRequest, Decision};
-use crate::replica::{Ledger, follow};
+use crate::replica::{Ledger, follow, settle_from_outside};
 use crate::store::Store;
-use crate::telemetry::{Gauges, Telemetry};
+use crate::telemetry::{Gauges, ReplicaState, Telemetry};
+pub use adopt::AdoptArgs;
+pub use migrate::MigrateArgs;
 pub use signing::SigningKeyArgs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,17 +95,29 @@ pub enum RootArgs {
 pub async fn root(args: RootArgs) -> Result<()> {
     let RootArgs::Rotate { database_url, root_key_file } = args;
     let store = Store::open(database_url.as_str(), Clock::default()).await?;
-    let credential = root_key::rotate(&store, root_key_file.as_deref()).await?;
-    store.close().await?;
+    let (credential, committed) = root_key::rotate(&store, root_key_file.as_deref()).await?;
+    // Shown first: whatever comes of telling the replicas, there is no other any more.
     match root_key_file {
-        Some(path) => print(&format!("The new root credential is in {}\n", path.display())),
-        None => print(&format!("New root credential (shown once, keep it now):\n\n  {}\n", credential.expose())),
+        Some(path) => print(&format!("The new root credential is in {}\n", path.display()))?,
+        None => print(&format!("New root credential (shown once, keep it now):\n\n  {}\n", credential.expose()))?,
     }
+    settle_from_outside(&store, committed).await?;
+    store.close().await
+}
+
+/// Has every replica take a ledger that is not the continuation of the one it followed.
+pub async fn adopt(args: AdoptArgs) -> Result<()> {
+    print(&adopt::command(args).await?)
 }
 
 /// Carries out a command on the keys that sign JWTs.
 pub async fn signing_key(args: SigningKeyArgs) -> Result<()> {
     print(&signing::command(args).await?)
+}
+
+/// Brings the schema of a database up to date.
+pub async fn migrate(args: MigrateArgs) -> Result<()> {
+    print(&migrate::command(args).await?)
 }
 
 /// A server that answers.
@@ -123,14 +142,15 @@ impl Server {
     /// Starts a server. When this returns, its listeners answer.
     pub async fn start(config: Config, clock: Clock) -> Result<Self> {
         let telemetry = Telemetry::start(&config)?;
-        let store = Store::open(config.database_url.as_str(), clock.clone()).await?;
+        let store = Store::open_to_serve(config.database_url.as_str(), clock.clone(), config.lease).await?;
         let post = Post::new(store.clone(), clock.clone(), &config.mail, telemetry.instruments().mail.clone())?;
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
         let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
-        let lease = store.settle_lease(config.lease, Timing::DEFAULT_LEASE).await?;
-        let ledger = follow(store.clone(), Arc::clone(&index), &clock, Timing::new(lease)).await?;
-        telemetry.show(gauges(&index));
+        let ledger = follow(store.clone(), Arc::clone(&index), &clock, Timing::new(store.lease())).await?;
+        telemetry.show(gauges(&index, &ledger));
+        let barrier = telemetry.instruments().barrier.clone();
+        ledger.watch_waits(move |ended, waited| barrier.record(ended, waited));
 
         let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());
         let passwords = Passwords::start()?;
@@ -150,7 +170,8 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
-        let observe = ObserveLayer::new(telemetry.instruments());
+        let arrive = ArriveLayer::new(Arc::clone(&index), ledger.clone());
+        let layers = (ObserveLayer::new(telemetry.instruments()), arrive);
         let decisions = &telemetry.instruments().decisions;
         let check = |door| {
             CheckServiceServer::new(CheckApi::new(&api, door, Arc::clone(decisions)))
@@ -169,8 +190,8 @@ impl Server {
         // First, since its address is the issuer that the others name unless one is given.
         let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
         index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
-        let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, observe.clone(), stopped.clone()).await?;
-        let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, observe, stopped.clone()).await?;
+        let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, layers.clone(), stopped.clone()).await?;
+        let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, layers, stopped.clone()).await?;
         tasks.spawn(post.run(stopped.clone()));
         tasks.spawn(upkeep::note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         tasks.spawn(upkeep::sweep(store.clone(), clock.clone(), stopped.clone()));
@@ -294,12 +315,24 @@ impl Server {
     }
 }
 
-fn gauges(index: &Arc<Index>) -> Gauges {
+fn gauges(index: &Arc<Index>, ledger: &Ledger) -> Gauges {
     let (credentials, revision, is_serving) = (Arc::clone(index), Arc::clone(index), Arc::clone(index));
+    let ledger = ledger.clone();
     Gauges {
         credentials: Box::new(move || credentials.credential_count()),
         revision: Box::new(move || revision.applied()),
         is_serving: Box::new(move || is_serving.is_serving()),
+        replica: Box::new(move || {
+            let status = ledger.status();
+            ReplicaState {
+                lease_remaining: status.lease_remaining,
+                lease_age: status.lease_age,
+                lag: status.head.saturating_sub(status.applied),
+                outstanding: status.outstanding,
+                waiting: status.waiting,
+                is_refusing: status.refused.is_some(),
+            }
+        }),
     }
 }
 
@@ -324,7 +357,7 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
         .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
         .add_service(TokenServiceServer::new(TokenApi(api.clone())).max_decoding_message_size(limit))
         .add_service(ApplicationServiceServer::new(ApplicationApi::new(api.clone())).max_decoding_message_size(limit))
-        .add_service(AdminServiceServer::new(Unbuilt).max_decoding_message_size(limit))
+        .add_service(AdminServiceServer::new(AdminApi(api.clone())).max_decoding_message_size(limit))
         .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(limit)))
 }
 

@@ -1,5 +1,6 @@
 //! THE ROWS: the only room that knows SeaORM. A mutation is a [`Draft`]: it locks the head of the ledger, re-reads what
-//! it rests on, and commits rows, event and log entry in one transaction at the next revision. Nothing else writes,
+//! it rests on, and commits rows, event and log entry at the next revision, in one transaction with those who come at the
+//! same time (`store/group.rs`). Nothing else writes,
 //! but for `api_key_use` and the end of a mail in `mail_queue`, which are no part of the ledger. Nothing here decides; `domain` does.
 
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks to the database")]
@@ -8,6 +9,8 @@ mod chain;
 mod draft;
 mod entity;
 mod failure;
+mod group;
+mod hints;
 mod import;
 mod log;
 mod mail;
@@ -23,10 +26,12 @@ mod signing;
 mod snapshot;
 mod write;
 
-pub use draft::{Draft, Entry, Replay};
+pub use draft::{Committed, Draft, Entry, Replay};
+pub use hints::Hints;
 pub use log::{Batch, Head};
 pub use mail::QueuedMail;
-pub use open::Store;
+pub use migration::Migrated;
+pub use open::{Engine, Store};
 pub use passwords::StoredPassword;
 pub use read::{KeyQuery, Page};
 pub use readmit::RowDirectory;

@@ -6,6 +6,7 @@ mod decisions;
 mod log;
 mod mail;
 mod propagation;
+mod replica;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -19,6 +20,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::TextEncoder;
 pub use propagation::{is_sampled, remote_context};
+pub use replica::{BarrierMeter, ReplicaState};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -56,6 +58,8 @@ pub struct Instruments {
     pub decisions: Arc<Decisions>,
     /// `keyward.mail.attempts` and `keyward.mail.queued`.
     pub mail: MailMeter,
+    /// `keyward.barrier.wait`.
+    pub barrier: BarrierMeter,
     /// Whether spans go anywhere, so that none is made in vain.
     pub is_tracing: bool,
 }
@@ -82,6 +86,8 @@ pub struct Gauges {
     pub revision: Box<dyn Fn() -> i64 + Send + Sync>,
     /// `keyward.serving`: whether Check answers.
     pub is_serving: Box<dyn Fn() -> bool + Send + Sync>,
+    /// `keyward.lease.*`, `keyward.replica.*`, and who waits at the barrier.
+    pub replica: Box<dyn Fn() -> ReplicaState + Send + Sync>,
 }
 
 impl std::fmt::Debug for Gauges {
@@ -148,6 +154,7 @@ impl Telemetry {
                 .build(),
             decisions: Decisions::exported_by(&meter),
             mail: MailMeter::exported_by(&meter),
+            barrier: BarrierMeter::exported_by(&meter),
             is_tracing: tracer_provider.is_some(),
         };
         Ok(Self { instruments, metrics: Metrics(registry), meter, meter_provider, tracer_provider, exporting })
@@ -163,9 +170,9 @@ impl Telemetry {
         &self.metrics
     }
 
-    /// Shows the state of the index. Once: a second call would show each gauge twice.
+    /// Shows the state of the index and of the replica. Once: a second call would show each gauge twice.
     pub fn show(&self, gauges: Gauges) {
-        let Gauges { credentials, revision, is_serving } = gauges;
+        let Gauges { credentials, revision, is_serving, replica } = gauges;
         let gauge = |name, description| self.meter.i64_observable_gauge(name).with_description(description);
         gauge("keyward.index.credentials", "Credentials in memory, current and retired.")
             .with_callback(move |observer| observer.observe(credentials(), &[]))
@@ -176,6 +183,7 @@ impl Telemetry {
         gauge("keyward.serving", "1 if this replica answers Check, 0 if it does not.")
             .with_callback(move |observer| observer.observe(is_serving().into(), &[]))
             .build();
+        replica::show(&self.meter, replica);
     }
 
     /// Exports what is left, without holding up the thread that asks.

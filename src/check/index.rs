@@ -305,6 +305,13 @@ fn last_of_each(changes: Vec<Change>) -> Vec<Change> {
     if changes.len() < 2 {
         return changes;
     }
+    let is_each_once = {
+        let mut seen = HashSet::with_capacity(changes.len());
+        changes.iter().all(|change| seen.insert(change.identity()))
+    };
+    if is_each_once {
+        return changes;
+    }
     let mut seen = HashSet::with_capacity(changes.len());
     let mut last: Vec<Change> = changes.into_iter().rev().filter(|change| seen.insert(change.entity())).collect();
     last.reverse();

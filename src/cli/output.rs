@@ -64,6 +64,7 @@ named! {
     CreateTokenResponse IntrospectTokenResponse RevokeTokenResponse GetJwksResponse Jwk
     Session CreateSessionResponse
     Event
+    Replica GetStatusResponse
 }
 
 impl Format {

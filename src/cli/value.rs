@@ -39,6 +39,17 @@ pub(super) fn span(duration: Duration) -> Result<prost_types::Duration, String> 
     duration.try_into().map_err(|_| "longer than can be sent".to_owned())
 }
 
+/// Prints a wire span to the millisecond: `10s`, `9.75s`.
+pub(super) fn span_text(span: &prost_types::Duration) -> String {
+    let millis = i64::from(span.nanos / 1_000_000).saturating_add(span.seconds.saturating_mul(1000));
+    let (seconds, rest) = (millis / 1000, millis % 1000);
+    if rest == 0 {
+        format!("{seconds}s")
+    } else {
+        format!("{seconds}.{rest:03}").trim_end_matches('0').to_owned() + "s"
+    }
+}
+
 /// Parses a wire span, for `--ttl` and `--overlap`.
 pub(super) fn wire_duration(text: &str) -> Result<prost_types::Duration, String> {
     span(duration(text)?)

@@ -104,12 +104,14 @@ pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Resu
     let owner = owner_of_new(&edit, &new.parent).await?;
     let (credential, secret) = edit.draft.mint(&tenant.credential_prefix);
     let replay = new.replay.clone();
+    let is_chosen = new.id.is_some();
     let key = new.into_key(owner, secret, &edit);
     let whose = edit.whose_key(&key).await?;
     edit.demand(&Demand { collection: Collection::Keys, id: "*", action: "create", whose })?;
     edit.confer_key(&key).await?;
     refuse_beyond_application(&edit, &key).await?;
-    if edit.draft.key(&key.tenant, &key.id).await?.is_some() {
+    // An id that was made for it is nobody else's.
+    if is_chosen && edit.draft.key(&key.tenant, &key.id).await?.is_some() {
         return Err(Error::AlreadyExists { field: "key_id", value: key.id.to_string() });
     }
     refuse_taken_name(&edit, &key).await?;

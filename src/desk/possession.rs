@@ -94,6 +94,7 @@ pub async fn revoke_credentials(
     // Looked up first, without the lock: if none is ours, nothing is written.
     let mut by_tenant: BTreeMap<TenantId, Shown> = BTreeMap::new();
     for credential in credentials {
+        desk.arrived(&credential, call.deadline).await?;
         if let Some(jwt) = desk.index.jwt(&credential, desk.clock.now()) {
             if desk.store.token(jwt.tenant(), &jwt.facts().id).await?.is_none() {
                 by_tenant.entry(jwt.tenant().clone()).or_default().jwts.push(jwt);
@@ -101,7 +102,7 @@ pub async fn revoke_credentials(
             continue;
         }
         let digest = Digest::of(credential.as_bytes());
-        // The index knows every credential whose making was answered; the rows are not asked about others.
+        // The index knows every credential whose making was answered, here or elsewhere; the rows are not asked about others.
         if !desk.index.is_known(&digest) {
             continue;
         }
@@ -126,7 +127,7 @@ pub async fn revoke_credentials(
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    desk.in_force(revision, true, call.deadline).await?;
+    desk.ledger.settled(revision, None, call.deadline).await?;
     failure.map_or(Ok(revision), Err)
 }
 
@@ -158,7 +159,7 @@ async fn end_in_tenant(
         }
     }
     if ended.is_empty() {
-        return Ok(draft.head());
+        return draft.unchanged().await;
     }
     let names: Vec<String> = ended.keys().cloned().collect();
     let entry = Entry {
@@ -172,7 +173,7 @@ async fn end_in_tenant(
         detail: json!({ "count": count, "keys": names, "reason": reason.as_str() }),
     };
     let changes = ended.into_values().map(Endable::into_change).collect();
-    draft.commit(changes, entry, None).await
+    desk.commit(draft, changes, entry, None, call.deadline).await
 }
 
 async fn find(draft: &Draft, digest: &Digest) -> Result<Option<Endable>> {

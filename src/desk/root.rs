@@ -1,9 +1,10 @@
-//! The root credential: made once by the first start, replaced offline.
+//! What is done by whoever has the database, not by a caller: the root credential is made once by the first start and
+//! replaced offline, and a ledger is adopted.
 
 use crate::domain::change::{Change, Root};
 use crate::domain::credential::{Credential, Prefix};
 use crate::error::Result;
-use crate::store::{Entry, Store};
+use crate::store::{Committed, Entry, Store};
 use serde_json::json;
 
 /// Makes root unless there is one. `keep` is given the credential before the commit, under the head lock, so that what
@@ -21,7 +22,10 @@ pub async fn establish(store: &Store, keep: impl AsyncFnOnce(&Credential) -> Res
 }
 
 /// Replaces root; the old credential ends at once.
-pub async fn rotate(store: &Store, keep: impl AsyncFnOnce(&Credential) -> Result<()>) -> Result<Credential> {
+pub async fn rotate(
+    store: &Store,
+    keep: impl AsyncFnOnce(&Credential) -> Result<()>,
+) -> Result<(Credential, Committed)> {
     let draft = store.begin().await?;
     let (credential, secret) = draft.mint(&Prefix::default());
     keep(&credential).await?;
@@ -29,8 +33,20 @@ pub async fn rotate(store: &Store, keep: impl AsyncFnOnce(&Credential) -> Result
         Some(root) => root.rotated(secret, draft.now()),
         None => Root { secrets: vec![secret], revision: 0 },
     };
-    draft.commit(vec![Change::Root(root)], entry("root.rotate"), None).await?;
-    Ok(credential)
+    let committed = draft.commit(vec![Change::Root(root)], entry("root.rotate"), None).await?;
+    Ok((credential, committed))
+}
+
+/// Declares this ledger to be the one to follow, whatever replicas have followed before. Answers with the revision and the
+/// new name of the ledger.
+pub async fn adopt(store: &Store) -> Result<(i64, String)> {
+    let draft = store.begin().await?;
+    let cluster_id = uuid::Uuid::new_v4().to_string();
+    let before = draft.rename_cluster(&cluster_id).await?;
+    let detail = json!({ "before": before, "after": cluster_id });
+    let entry = Entry { subject: "ledger".to_owned(), detail, ..entry("ledger.adopt") };
+    let Committed { revision, .. } = draft.commit(Vec::new(), entry, None).await?;
+    Ok((revision, cluster_id))
 }
 
 /// Done by whoever has the database, not by a caller.

@@ -123,8 +123,8 @@ async fn open(desk: Desk, call: Call, proven: Proven) -> Result<SignedIn> {
         source_ip: call.source_ip,
         detail: json!({ "after": describe_session(&session) }),
     };
-    let revision = draft.commit(vec![Change::Session(Box::new(session.clone()))], entry, None).await?;
-    desk.ledger.applied(revision).await?;
+    let changes = vec![Change::Session(Box::new(session.clone()))];
+    let revision = desk.commit(draft, changes, entry, None, call.deadline).await?;
     Ok(SignedIn { session: Session { revision, ..session }, text, revision })
 }
 

@@ -6,7 +6,7 @@ use crate::domain::clock::Time;
 use crate::domain::signing::{SigningKey, next_sign_time};
 use crate::error::Result;
 use crate::keyring::{MasterKey, make_key};
-use crate::store::{Draft, Entry, Store};
+use crate::store::{Committed, Draft, Entry, Store};
 use serde_json::json;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub fn is_due(keys: &[SigningKey], now: Time, life: Duration) -> bool {
 }
 
 /// Makes the next signing key if it is time to; the mutation's revision.
-pub async fn renew(store: &Store, master: &MasterKey, life: Duration) -> Result<Option<i64>> {
+pub async fn renew(store: &Store, master: &MasterKey, life: Duration) -> Result<Option<Committed>> {
     let draft = store.begin().await?;
     let earlier = draft.signing_keys().await?;
     let Some(sign_time) = next_sign_time(&earlier, draft.now(), life) else { return Ok(None) };
@@ -26,7 +26,7 @@ pub async fn renew(store: &Store, master: &MasterKey, life: Duration) -> Result<
 
 /// Makes a signing key that signs at once; what the earlier ones signed is accepted until it expires, unless they are
 /// `compromised`.
-pub async fn rotate(store: &Store, master: &MasterKey, compromised: bool) -> Result<i64> {
+pub async fn rotate(store: &Store, master: &MasterKey, compromised: bool) -> Result<Committed> {
     let draft = store.begin().await?;
     let earlier = draft.signing_keys().await?;
     let now = draft.now();
@@ -42,7 +42,7 @@ async fn replace(
     kind: &'static str,
     actor: &str,
     compromised: bool,
-) -> Result<i64> {
+) -> Result<Committed> {
     let now = draft.now();
     let key = make_key(master, &draft, sign_time).await?;
     let mut changes = Vec::new();

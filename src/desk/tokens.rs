@@ -20,10 +20,9 @@ use crate::domain::name::{TenantId, TokenId};
 use crate::domain::permission::{Grants, Pattern};
 use crate::domain::token::{AccessToken, DEFAULT_TOKEN_LIFE, Parent, Session, TokenFormat, Wanted, compile};
 use crate::error::{Error, Result};
-use crate::store::{Draft, Entry, RowDirectory};
+use crate::store::{Entry, RowDirectory};
 use serde_json::json;
 use std::time::Duration;
-use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 /// One text for an application that is not there, one that is not verified, and a wrong secret.
@@ -79,6 +78,7 @@ struct Subject {
 /// Makes an access token for whoever shows a secret. The secret is the proof: it is checked by the same check as
 /// everyone's, and what it does not hold it cannot hand on.
 pub async fn create(desk: Desk, call: Call, new: NewToken) -> Result<Minted> {
+    desk.arrived(&new.exchange.credential, call.deadline).await?;
     let subject = prove(&desk, &call, &new.exchange)?;
     desk.mints.pass(&subject.parent.name(&subject.tenant))?;
     let narrow = new.permissions.as_deref().map(compile);
@@ -246,7 +246,7 @@ async fn create_opaque(
         source_ip: call.source_ip,
         detail: json!({ "after": describe(&token) }),
     };
-    let revision = commit(&desk, call.deadline, draft, Change::Token(Box::new(token.clone())), entry).await?;
+    let revision = desk.commit(draft, vec![Change::Token(Box::new(token.clone()))], entry, None, call.deadline).await?;
     Ok(Minted { token: AccessToken { revision, ..token }, text, revision })
 }
 
@@ -328,13 +328,6 @@ pub(super) fn row_of_jwt(jwt: &VerifiedJwt, revoke_time: Time) -> Result<AccessT
         revoke_time: Some(revoke_time),
         revision: 0,
     })
-}
-
-async fn commit(desk: &Desk, deadline: Option<Instant>, draft: Draft, change: Change, entry: Entry) -> Result<i64> {
-    let narrows = !change.is_new();
-    let revision = draft.commit(vec![change], entry, None).await?;
-    desk.in_force(revision, narrows, deadline).await?;
-    Ok(revision)
 }
 
 /// The `{id}` of a credential of our form, for events.

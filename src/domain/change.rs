@@ -91,6 +91,21 @@ impl Change {
         }
     }
 
+    /// What tells the thing from all others, without making its name.
+    pub fn identity(&self) -> (&'static str, &str, &str) {
+        let (tenant, id) = match self {
+            Self::Root(_) => ("", ""),
+            Self::Tenant(tenant) => (tenant.id.as_str(), ""),
+            Self::User(user) => (user.tenant.as_str(), user.id.as_str()),
+            Self::Key(key) => (key.tenant.as_str(), key.id.as_str()),
+            Self::Application(application) => (application.tenant.as_str(), application.id.as_str()),
+            Self::Token(token) => (token.tenant.as_str(), token.id.as_str()),
+            Self::Session(session) => (session.tenant.as_str(), session.id.as_str()),
+            Self::SigningKey(key) => ("", key.kid.as_str()),
+        };
+        (self.kind(), tenant, id)
+    }
+
     /// Whether no revision has held the thing before.
     pub fn is_new(&self) -> bool {
         let revision = match self {

@@ -53,7 +53,7 @@ impl Window {
 pub fn may_narrow(before: Option<&Change>, after: &Change, window: Window) -> bool {
     match before {
         None => !after.is_new() || new_may_narrow(after),
-        Some(before) => before.entity() != after.entity() || has_narrowed(before, after, window),
+        Some(before) => before.identity() != after.identity() || has_narrowed(before, after, window),
     }
 }
 

@@ -72,7 +72,7 @@ impl TokenService for TokenApi {
         let admitted = self.0.gate.admit(&request, rpcs::INTROSPECT_TOKEN)?;
         let proto::IntrospectTokenRequest { token } = request.into_inner();
         is_text(&admitted, &token)?;
-        let found = tokens::introspect(&self.0.desk, &admitted.caller, &token)?;
+        let found = tokens::introspect(&self.0.desk, &admitted.caller, &admitted.call, &token).await?;
         Ok(Response::new(convert::inspection_out(found)))
     }
 

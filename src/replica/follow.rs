@@ -131,6 +131,11 @@ impl Follower {
         // Before it is sent: what the answer says was true no later than that for sure.
         let sent = boot_time();
         let polled = self.poll(applied).await?;
+        self.progress.send_if_modified(|progress| {
+            progress.head = polled.head.revision;
+            // Nobody waits for what is only seen.
+            false
+        });
         let Some(member) = &mut self.member else { return Ok(()) };
         match member.polled(&polled) {
             Next::Renew | Next::Apply if self.is_in_doubt => return self.reload("the log did not fit").await,
@@ -172,6 +177,7 @@ impl Follower {
         let applied = member.applied().revision;
         self.progress.send_modify(|progress| {
             progress.look = number;
+            progress.sent = sent;
             progress.applied = applied;
             progress.head = polled.head.revision;
             progress.floor = polled.floor;
@@ -231,6 +237,7 @@ impl Follower {
         tracing::warn!(replica = self.id, "this replica was shut out, and joins again");
         self.leave().await;
         self.join().await?;
+        tracing::info!(replica = self.id, "this replica has joined again");
         self.shared.hint.notify_one();
         Ok(())
     }

@@ -20,9 +20,18 @@ use tokio::time::{Instant, sleep_until, timeout};
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
+/// What handlers ask for.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// To know when every replica has a mutation.
+    Barrier(Barrier),
+    /// That other replicas are told of a revision.
+    Hint(i64),
+}
+
 /// A mutation that waits for every replica.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct Barrier {
     pub(super) revision: i64,
     pub(super) chain: Option<Vec<u8>>,
     /// When its COMMIT had returned.
@@ -43,6 +52,7 @@ enum Done {
     Asked { revisions: Vec<i64>, begun_before: Ticket, seen: Result<Seen> },
     Fenced { ids: Vec<String>, is_done: bool },
     Removed { ids: Vec<String>, is_done: bool },
+    Hinted,
 }
 
 /// The one that asks.
@@ -58,6 +68,8 @@ pub(super) struct Keeper {
     next_ticket: Ticket,
     tasks: JoinSet<Done>,
     is_asking: bool,
+    is_hinting: bool,
+    hint_next: Option<i64>,
     is_doing: bool,
     is_look_wanted: bool,
     pause: Duration,
@@ -83,6 +95,8 @@ impl Keeper {
             next_ticket: 1,
             tasks: JoinSet::new(),
             is_asking: false,
+            is_hinting: false,
+            hint_next: None,
             is_doing: false,
             is_look_wanted: false,
             pause: SHORTEST_PAUSE,
@@ -98,7 +112,8 @@ impl Keeper {
             let is_alone = self.store.is_alone() && !self.waiters.is_empty();
             tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some(request) => self.begin(request),
+                    Some(Request::Barrier(barrier)) => self.begin(barrier),
+                    Some(Request::Hint(revision)) => self.hint(revision),
                     None => return,
                 },
                 Some(done) = self.tasks.join_next() => if let Ok(done) = done { self.done(done) },
@@ -112,14 +127,28 @@ impl Keeper {
         }
     }
 
-    fn begin(&mut self, request: Request) {
-        let Request { revision, chain, since, outcome, outstanding } = request;
+    fn begin(&mut self, barrier: Barrier) {
+        let Barrier { revision, chain, since, outcome, outstanding } = barrier;
         self.barriers.begin(self.next_ticket, revision, chain, since);
         self.waiters.insert(self.next_ticket, Waiter { outcome, outstanding });
         self.next_ticket = self.next_ticket.saturating_add(1);
         self.pause = SHORTEST_PAUSE;
         self.next_question = Instant::now();
-        self.store.hint(revision);
+        self.hint(revision);
+    }
+
+    /// Tells the others, at most one such call at a time: what comes meanwhile is told together.
+    fn hint(&mut self, revision: i64) {
+        if self.is_hinting {
+            self.hint_next = Some(revision);
+            return;
+        }
+        self.is_hinting = true;
+        let store = self.store.clone();
+        self.tasks.spawn(async move {
+            store.hint(revision).await;
+            Done::Hinted
+        });
     }
 
     /// Does all that can be done now; until when there is nothing to do but to listen.
@@ -195,6 +224,12 @@ impl Keeper {
 
     fn done(&mut self, done: Done) {
         match done {
+            Done::Hinted => {
+                self.is_hinting = false;
+                if let Some(revision) = self.hint_next.take() {
+                    self.hint(revision);
+                }
+            }
             Done::Asked { revisions, begun_before, seen } => {
                 self.is_asking = false;
                 match seen {
@@ -264,7 +299,7 @@ impl Keeper {
     }
 }
 
-fn seen(roll: Roll) -> Seen {
+pub(super) fn seen(roll: Roll) -> Seen {
     let peers = roll.replicas.into_iter().map(|row| Peer {
         id: row.id,
         is_fencing: row.is_fencing,

@@ -2,6 +2,7 @@
 
 use crate::config::Address;
 use crate::error::{Error, Result};
+use crate::grpc::arrive::ArriveLayer;
 use crate::grpc::observe::ObserveLayer;
 use hyper_util::rt::TokioIo;
 use std::os::unix::fs::FileTypeExt as _;
@@ -58,7 +59,7 @@ pub(super) async fn grpc(
     tasks: &mut JoinSet<Result<()>>,
     address: &Address,
     routes: Routes,
-    observe: ObserveLayer,
+    (observe, arrive): (ObserveLayer, ArriveLayer),
     mut stopped: watch::Receiver<bool>,
 ) -> Result<Address> {
     let (bound, local) = bind(address).await?;
@@ -68,6 +69,7 @@ pub(super) async fn grpc(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(observe)
+        .layer(arrive)
         .add_routes(routes);
     tasks.spawn(async move {
         let signal = async move {

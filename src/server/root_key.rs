@@ -4,7 +4,7 @@ use crate::desk::root;
 use crate::domain::credential::Credential;
 use crate::error::{Error, Result};
 use crate::keyring::write_for_owner;
-use crate::store::Store;
+use crate::store::{Committed, Store};
 use std::path::Path;
 
 /// Makes root if there is none; whoever made it gets the credential.
@@ -13,7 +13,7 @@ pub(super) async fn establish(store: &Store, file: Option<&Path>) -> Result<Opti
 }
 
 /// Replaces root offline: the credential goes to `file`, or is returned to be shown once.
-pub(super) async fn rotate(store: &Store, file: Option<&Path>) -> Result<Credential> {
+pub(super) async fn rotate(store: &Store, file: Option<&Path>) -> Result<(Credential, Committed)> {
     root::rotate(store, async |credential| keep(file, credential)).await
 }
 

@@ -7,6 +7,7 @@ use crate::config::{Address, Config, DatabaseUrl};
 use crate::desk::signing;
 use crate::error::{Error, Result};
 use crate::keyring::{MasterKey, check_master};
+use crate::replica::settle_from_outside;
 use crate::store::Store;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,8 +57,10 @@ pub(super) async fn command(args: SigningKeyArgs) -> Result<String> {
         },
         (None, None) => return Err(Error::invalid("--master-key-file", "must be given on this database")),
     };
-    let revision = signing::rotate(&store, &master, compromised).await?;
+    let committed = signing::rotate(&store, &master, compromised).await?;
+    settle_from_outside(&store, committed).await?;
     store.close().await?;
+    let revision = committed.revision;
     let fate = if compromised { "refused from now on" } else { "accepted until they expire" };
     Ok(format!(
         "A new key signs JWTs as of revision {revision}; those of the old ones are {fate}.\n\
@@ -131,7 +134,7 @@ pub(super) async fn keep_renewing(
             continue;
         }
         match signing::renew(&store, &master, life).await {
-            Ok(Some(revision)) => tracing::info!(revision, "made the next signing key"),
+            Ok(Some(made)) => tracing::info!(made.revision, "made the next signing key"),
             // Somebody else has, and this index does not know it yet.
             Ok(None) => {}
             Err(error) => {

@@ -47,6 +47,14 @@ pub(super) async fn tell_health(health: Health, index: Arc<Index>, mut stopped: 
         let is_serving = index.is_serving();
         if is_serving != was_serving {
             health.set_serving(is_serving);
+            if is_serving {
+                tracing::info!(revision = index.applied(), "the lease holds again: Checks are answered");
+            } else {
+                tracing::error!(
+                    revision = index.applied(),
+                    "the lease is lost: no Check is answered until it is renewed"
+                );
+            }
             was_serving = is_serving;
         }
     }

@@ -1,14 +1,15 @@
-//! A mutation in the making. `begin` locks the head; what is read afterwards cannot change before `commit`, so every
-//! rule that rests on rows holds at the moment the revision exists (V0 in the protocol). Dropped, it rolls back.
+//! A mutation in the making. `begin` waits for the turn, which comes under the lock of the head; what is read afterwards
+//! cannot change before `commit`, so every rule that rests on rows holds at the moment the revision exists (V0 in the
+//! protocol). Dropped, nothing has happened.
 
-use super::chain;
-use super::entity::{api_key, audit_event, ledger_change, ledger_head, replay, tenant, tenant_user};
+use super::entity::{api_key, replay, tenant, tenant_user};
 use super::failure::sort;
+use super::group::{Cache, Ending, Turn, Wish};
 use super::mail::MailMark;
 use super::open::Store;
-use super::rows::{self, READER};
+use super::rows;
 use super::seen::Seen;
-use crate::domain::change::{Change, Event, Root};
+use crate::domain::change::{Change, Root};
 use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, Digest, Prefix, mint};
 use crate::domain::key::{Key, Secret};
@@ -16,18 +17,15 @@ use crate::domain::name::{KeyId, TenantId, UserId};
 use crate::domain::tenant::Tenant;
 use crate::domain::user::User;
 use crate::error::{Error, Result};
-use sea_orm::ActiveValue::Set;
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// The one shard of the ledger there is today.
 pub(super) const SHARD: i32 = 1;
 
 /// How long a mutation's request id is remembered.
-const REPLAY_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const REPLAY_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A request id under which a mutation was, or is to be, carried out.
 #[derive(Clone, Debug)]
@@ -61,37 +59,35 @@ pub struct Entry {
     pub detail: serde_json::Value,
 }
 
-/// A transaction that holds the head of the ledger.
+/// A mutation that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its revision.
+    pub revision: i64,
+    /// The chain after it, which is of no other event.
+    pub chain: [u8; 32],
+}
+
+/// A mutation that has its turn, under the lock of the ledger's head.
 #[derive(Debug)]
 pub struct Draft {
-    pub(super) transaction: DatabaseTransaction,
-    head: ledger_head::Model,
+    turn: Turn,
     now: Time,
     pub(super) mail: MailMark,
     pub(super) seen: Seen,
 }
 
 impl Store {
-    /// Starts a mutation: waits for the head of the ledger and locks it.
+    /// Starts a mutation: waits for its turn, under the lock of the ledger's head.
     pub async fn begin(&self) -> Result<Draft> {
-        let mode = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        let transaction = self.writer.begin_with_options(mode).await.map_err(sort)?;
-        let head = ledger_head::Entity::find_by_id(SHARD)
-            .lock_exclusive()
-            .one(&transaction)
-            .await
-            .map_err(sort)?
-            .ok_or_else(|| Error::internal("the ledger has no head"))?;
-        Ok(Draft { transaction, head, now: self.clock.now(), mail: self.mail_mark(), seen: Seen::default() })
+        let turn = self.turn().await?;
+        Ok(Draft { turn, now: self.clock.now(), mail: self.mail_mark(), seen: Seen::default() })
     }
 }
 
 impl Draft {
     pub(super) fn transaction(&self) -> &DatabaseTransaction {
-        &self.transaction
+        &self.turn.work.transaction
     }
 
     /// The time of this mutation: that at which it got the head.
@@ -101,12 +97,12 @@ impl Draft {
 
     /// The revision it will have, once committed.
     pub fn revision(&self) -> i64 {
-        self.head.rev.saturating_add(1)
+        self.turn.head.revision.saturating_add(1)
     }
 
-    /// The revision of the last mutation before it: the answer where nothing is left to do.
+    /// The revision of the last mutation before it, which need not be durable yet.
     pub fn head(&self) -> i64 {
-        self.head.rev
+        self.turn.head.revision
     }
 
     /// Makes a credential that belongs to this mutation's revision.
@@ -123,28 +119,83 @@ impl Draft {
         (credential, secret)
     }
 
+    /// The transaction, to write to: what waits of others is written before, so that taking this back spares it.
+    pub(super) async fn writing(&self) -> Result<&DatabaseTransaction> {
+        self.settle().await?;
+        Ok(self.transaction())
+    }
+
+    /// Has the rows written that wait in the group, before what may be among them is looked for.
+    pub(super) async fn settle(&self) -> Result<()> {
+        self.turn.settle().await
+    }
+
+    /// What the group knows already, or what `read` says, which it knows from then on. Nobody else writes meanwhile.
+    pub(super) async fn known<T: Clone>(
+        &self,
+        find: impl Fn(&Cache) -> Option<T>,
+        keep: impl FnOnce(&mut Cache, T),
+        read: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let known = find(&self.turn.work.cache.lock());
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let found = read.await?;
+        keep(&mut self.turn.work.cache.lock(), found.clone());
+        Ok(found)
+    }
+
     /// The tenant of that id, deleted or not.
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>> {
-        let row = tenant::Entity::find_by_id(id.as_str()).one(&self.transaction).await.map_err(sort)?;
-        Ok(self.seen.note(row.map(rows::tenant).transpose()?))
+        let read = async {
+            let row = tenant::Entity::find_by_id(id.as_str()).one(self.transaction()).await.map_err(sort)?;
+            row.map(rows::tenant).transpose()
+        };
+        let keep = |cache: &mut Cache, found| drop(cache.tenants.insert(id.clone(), found));
+        Ok(self.seen.note(self.known(|cache| cache.tenants.get(id).cloned(), keep, read).await?))
     }
 
     /// The user of that id, deleted or not.
     pub async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>> {
-        let place = (tenant.as_str().to_owned(), id.as_str().to_owned());
-        let row = tenant_user::Entity::find_by_id(place).one(&self.transaction).await.map_err(sort)?;
-        Ok(self.seen.note(row.map(rows::user).transpose()?))
+        let place = (tenant.clone(), id.clone());
+        let read = async {
+            let row = (tenant.as_str().to_owned(), id.as_str().to_owned());
+            let row = tenant_user::Entity::find_by_id(row).one(self.transaction()).await.map_err(sort)?;
+            row.map(rows::user).transpose()
+        };
+        let keep = |cache: &mut Cache, found| drop(cache.users.insert(place.clone(), found));
+        Ok(self.seen.note(self.known(|cache| cache.users.get(&place).cloned(), keep, read).await?))
     }
 
     /// The key of that id, deleted or not.
     pub async fn key(&self, tenant: &TenantId, id: &KeyId) -> Result<Option<Key>> {
-        let key = super::read::key(&self.transaction, tenant.as_str(), id.as_str()).await?;
-        Ok(self.seen.note(key))
+        let place = (tenant.clone(), id.clone());
+        let read = async {
+            let waits = self.turn.work.delayed.lock().holds_key(&place);
+            if waits {
+                self.turn.settle().await?;
+            }
+            super::read::key(self.transaction(), tenant.as_str(), id.as_str()).await
+        };
+        let keep = |cache: &mut Cache, found| drop(cache.keys.insert(place.clone(), found));
+        Ok(self.seen.note(self.known(|cache| cache.keys.get(&place).cloned(), keep, read).await?))
     }
 
     /// The key that has, or had, this secret.
     pub async fn key_of_digest(&self, digest: &Digest) -> Result<Option<Key>> {
-        Ok(self.seen.note(super::read::key_of_digest(&self.transaction, digest).await?))
+        let read = async {
+            let waits = self.turn.work.delayed.lock().holds_digest(digest);
+            if waits {
+                self.turn.settle().await?;
+            }
+            super::read::key_place_of_digest(self.transaction(), digest).await
+        };
+        let keep = |cache: &mut Cache, found| drop(cache.key_digests.insert(*digest, found));
+        match self.known(|cache| cache.key_digests.get(digest).cloned(), keep, read).await? {
+            Some((tenant, id)) => self.key(&tenant, &id).await,
+            None => Ok(None),
+        }
     }
 
     /// The master key of a user.
@@ -165,13 +216,15 @@ impl Draft {
             query =
                 query.filter(api_key::Column::OwnerKind.eq("user")).filter(api_key::Column::OwnerId.eq(user.as_str()));
         }
-        let Some(row) = query.one(&self.transaction).await.map_err(sort)? else { return Ok(None) };
-        Ok(self.seen.note(super::read::key(&self.transaction, &row.tenant_id, &row.id).await?))
+        let Some(row) = query.one(self.transaction()).await.map_err(sort)? else { return Ok(None) };
+        Ok(self.seen.note(super::read::key(self.transaction(), &row.tenant_id, &row.id).await?))
     }
 
     /// The root credential.
     pub async fn root(&self) -> Result<Option<Root>> {
-        Ok(self.seen.note(super::read::root(&self.transaction).await?))
+        let read = super::read::root(self.transaction());
+        let root = self.known(|cache| cache.root.clone(), |cache, found| cache.root = Some(found), read).await?;
+        Ok(self.seen.note(root))
     }
 
     /// The first owner of a tenant: the one who was made with it, or the oldest that is left.
@@ -181,7 +234,7 @@ impl Draft {
             .filter(tenant_user::Column::DeleteTime.is_null())
             .order_by_asc(tenant_user::Column::CreateTime)
             .order_by_asc(tenant_user::Column::Id)
-            .one(&self.transaction)
+            .one(self.transaction())
             .await
             .map_err(sort)?;
         Ok(self.seen.note(row.map(rows::user).transpose()?))
@@ -193,7 +246,7 @@ impl Draft {
             .filter(tenant_user::Column::DeleteTime.is_null())
             .filter(tenant_user::Column::IsSuspended.eq(false))
             .filter(tenant_user::Column::Id.ne(besides.as_str()))
-            .count(&self.transaction)
+            .count(self.transaction())
             .await
             .map_err(sort)
     }
@@ -211,7 +264,7 @@ impl Draft {
             .filter(tenant_user::Column::TenantId.eq(user.tenant.as_str()))
             .filter(tenant_user::Column::EmailKey.eq(key))
             .filter(tenant_user::Column::Id.ne(user.id.as_str()))
-            .count(&self.transaction)
+            .count(self.transaction())
             .await
             .map_err(sort)?;
         Ok(found > 0)
@@ -222,11 +275,25 @@ impl Draft {
         if !key.holds_display_name() {
             return Ok(false);
         }
+        let name_key = rows::name_key(key.owner.as_ref(), &key.display_name);
+        // A name that waits to be written settles it. One that is written may wait to be given up.
+        if self.turn.work.delayed.lock().holds_name(&key.tenant, &name_key) {
+            self.turn.settle().await?;
+        }
+        if !self.holds_name(key, &name_key).await? {
+            return Ok(false);
+        }
+        self.turn.settle().await?;
+        self.holds_name(key, &name_key).await
+    }
+
+    /// Whether the rows have another key of that name.
+    async fn holds_name(&self, key: &Key, name_key: &[u8]) -> Result<bool> {
         let found = api_key::Entity::find()
             .filter(api_key::Column::TenantId.eq(key.tenant.as_str()))
-            .filter(api_key::Column::NameKey.eq(rows::name_key(key.owner.as_ref(), &key.display_name)))
+            .filter(api_key::Column::NameKey.eq(name_key))
             .filter(api_key::Column::Id.ne(key.id.as_str()))
-            .count(&self.transaction)
+            .count(self.transaction())
             .await
             .map_err(sort)?;
         Ok(found > 0)
@@ -235,9 +302,12 @@ impl Draft {
     /// What was done under this request id before: the subject and the revision.
     pub async fn replayed(&self, actor: &str, wanted: &Replay) -> Result<Option<(String, i64)>> {
         let place = (actor.to_owned(), wanted.request_id.clone());
-        let Some(row) = replay::Entity::find_by_id(place).one(&self.transaction).await.map_err(sort)? else {
-            return Ok(None);
+        let earlier = self.turn.work.record.lock().replay(&place);
+        let row = match earlier {
+            Some(row) => Some(row),
+            None => replay::Entity::find_by_id(place).one(self.transaction()).await.map_err(sort)?,
         };
+        let Some(row) = row else { return Ok(None) };
         if Time::from_micros(row.time).after(REPLAY_WINDOW) <= self.now {
             return Ok(None);
         }
@@ -250,88 +320,28 @@ impl Draft {
         Ok(Some((row.subject, row.revision)))
     }
 
-    /// Makes it durable: rows, change log, event and head, all or nothing. Answers with the revision.
-    pub async fn commit(self, changes: Vec<Change>, entry: Entry, replay: Option<Replay>) -> Result<i64> {
-        let revision = self.revision();
-        let mut payloads = Vec::with_capacity(changes.len());
-        let mut rows = Vec::with_capacity(changes.len());
-        let mut changes = changes;
-        let is_bulk = super::import::is_bulk(&changes);
-        for (place, change) in changes.iter_mut().enumerate() {
-            let is_new = change.is_new();
-            change.set_revision(revision);
-            if !is_bulk {
-                self.write(change, is_new).await?;
-            }
-            let payload = serde_json::to_string(&change).map_err(Error::internal)?;
-            let seq = i32::try_from(place).map_err(Error::internal)?;
-            rows.push(ledger_change::ActiveModel {
-                shard: Set(SHARD),
-                rev: Set(revision),
-                seq: Set(seq),
-                kind: Set(change.kind().to_owned()),
-                entity: Set(change.entity()),
-                min_reader: Set(READER),
-                at: Set(self.now.micros()),
-                payload: Set(payload.clone()),
-            });
-            payloads.push(payload);
-        }
-        if is_bulk {
-            self.write_new_keys(&changes).await?;
-        }
-        super::import::insert(rows, &self.transaction).await?;
-        if let Some(replay) = replay {
-            self.remember(&entry, replay, revision).await?;
-        }
-        let Entry { kind, tenant, actor, credential_id, subject, request_id, source_ip, detail } = entry;
-        let event = Event {
-            revision,
-            kind: kind.to_owned(),
-            tenant,
-            actor,
-            credential_id,
-            subject,
-            time: self.now,
-            request_id,
-            source_ip,
-            detail,
-        };
-        let mut event = rows::event_row(event, chain::changes_hash(payloads.iter().map(String::as_str)))?;
-        event.chain = chain::link(&self.head.chain, &event).to_vec();
-        let head = ledger_head::ActiveModel {
-            shard: Set(SHARD),
-            rev: Set(revision),
-            chain: Set(event.chain.clone()),
-            ..Default::default()
-        };
-        audit_event::Entity::insert(audit_event::ActiveModel::from(event).reset_all())
-            .exec_without_returning(&self.transaction)
-            .await
-            .map_err(sort)?;
-        head.update(&self.transaction).await.map_err(sort)?;
-        self.transaction.commit().await.map_err(sort)?;
-        self.mail.committed();
-        Ok(revision)
+    /// Makes it durable: rows, change log, event and head, all or nothing, in one transaction with those who have their
+    /// turn before and after. Once this was polled it goes on, whether or not anybody waits for the answer.
+    pub async fn commit(self, changes: Vec<Change>, entry: Entry, replay: Option<Replay>) -> Result<Committed> {
+        let Self { turn: Turn { work, head: _, back }, now, mail, seen: _ } = self;
+        let (answer, answered) = oneshot::channel();
+        drop(work);
+        back.tell(Ending::Commit(Box::new(Wish { changes, entry, replay, now, mail, answer })));
+        answer_of(answered).await
     }
 
-    async fn remember(&self, entry: &Entry, replay: Replay, revision: i64) -> Result<()> {
-        let outdated = self.now.micros().saturating_sub(REPLAY_WINDOW.as_micros() as i64);
-        replay::Entity::delete_many()
-            .filter(replay::Column::Time.lte(outdated))
-            .exec(&self.transaction)
-            .await
-            .map_err(sort)?;
-        let row = replay::ActiveModel {
-            actor: Set(entry.actor.clone()),
-            request_id: Set(replay.request_id),
-            method: Set(replay.method.to_owned()),
-            body_hash: Set(replay.body_hash.to_vec()),
-            subject: Set(entry.subject.clone()),
-            revision: Set(revision),
-            time: Set(self.now.micros()),
-        };
-        replay::Entity::insert(row).exec_without_returning(&self.transaction).await.map_err(sort)?;
-        Ok(())
+    /// Ends it without a change: the revision that what was read rests on, once that is durable.
+    pub async fn unchanged(self) -> Result<i64> {
+        let Self { turn: Turn { work, head: _, back }, now: _, mail: _, seen: _ } = self;
+        let (answer, answered) = oneshot::channel();
+        drop(work);
+        back.tell(Ending::Unchanged(answer));
+        answer_of(answered).await.map(|committed| committed.revision)
     }
+}
+
+async fn answer_of(answered: oneshot::Receiver<Result<Committed>>) -> Result<Committed> {
+    answered.await.unwrap_or_else(|_| {
+        Err(Error::unavailable("the server stops, or failed: it is not known whether this was carried out"))
+    })
 }

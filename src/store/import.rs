@@ -37,6 +37,7 @@ impl Draft {
     /// The keys of a tenant that have, or had, one of these digests: each with that one secret only. `None` for what
     /// belongs to another tenant, or is no key's.
     pub async fn holders(&self, tenant: &TenantId, digests: &[Digest]) -> Result<HashMap<Digest, Option<Key>>> {
+        self.settle().await?;
         let mut holders = HashMap::new();
         for chunk in digests.chunks(CHUNK) {
             let wanted: Vec<Vec<u8>> = chunk.iter().map(|digest| digest.as_bytes().to_vec()).collect();
@@ -45,7 +46,7 @@ impl Draft {
             }
             let secrets = api_key_secret::Entity::find()
                 .filter(api_key_secret::Column::Digest.is_in(wanted))
-                .all(&self.transaction)
+                .all(self.transaction())
                 .await
                 .map_err(sort)?;
             let (own, others): (Vec<_>, Vec<_>) = secrets.into_iter().partition(|row| row.tenant_id == tenant.as_str());
@@ -70,7 +71,7 @@ impl Draft {
             ($entity:ident) => {{
                 let select = $entity::Entity::find().select_only().column($entity::Column::Digest);
                 let select = select.filter($entity::Column::Digest.is_in(wanted.iter().map(Vec::as_slice)));
-                found.extend(select.into_tuple::<Vec<u8>>().all(&self.transaction).await.map_err(sort)?);
+                found.extend(select.into_tuple::<Vec<u8>>().all(self.transaction()).await.map_err(sort)?);
             }};
         }
         look!(root_secret);
@@ -87,7 +88,7 @@ impl Draft {
         let rows = api_key::Entity::find()
             .filter(api_key::Column::TenantId.eq(tenant.as_str()))
             .filter(api_key::Column::Id.is_in(ids.iter().copied()))
-            .all(&self.transaction)
+            .all(self.transaction())
             .await
             .map_err(sort)?;
         Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
@@ -95,6 +96,7 @@ impl Draft {
 
     /// Which of these ids keys of the tenant have, or had.
     pub async fn taken_key_ids(&self, tenant: &TenantId, ids: &[KeyId]) -> Result<HashSet<KeyId>> {
+        self.settle().await?;
         let mut taken = HashSet::new();
         for chunk in ids.chunks(CHUNK) {
             let found: Vec<String> = api_key::Entity::find()
@@ -103,7 +105,7 @@ impl Draft {
                 .filter(api_key::Column::TenantId.eq(tenant.as_str()))
                 .filter(api_key::Column::Id.is_in(chunk.iter().map(KeyId::as_str)))
                 .into_tuple()
-                .all(&self.transaction)
+                .all(self.transaction())
                 .await
                 .map_err(sort)?;
             taken.extend(found.iter().filter_map(|id| KeyId::find(id)));
@@ -118,6 +120,7 @@ impl Draft {
         owner: &Owner,
         names: &[&str],
     ) -> Result<HashSet<String>> {
+        self.settle().await?;
         let by_key: HashMap<Vec<u8>, &str> =
             names.iter().map(|name| (rows::name_key(Some(owner), name), *name)).collect();
         let wanted: Vec<Vec<u8>> = by_key.keys().cloned().collect();
@@ -129,25 +132,25 @@ impl Draft {
                 .filter(api_key::Column::TenantId.eq(tenant.as_str()))
                 .filter(api_key::Column::NameKey.is_in(chunk.iter().map(Vec::as_slice)))
                 .into_tuple()
-                .all(&self.transaction)
+                .all(self.transaction())
                 .await
                 .map_err(sort)?;
             taken.extend(found.iter().flatten().filter_map(|key| by_key.get(key)).map(|name| (*name).to_owned()));
         }
         Ok(taken)
     }
+}
 
-    /// Writes the rows of new keys and of their secrets.
-    pub(super) async fn write_new_keys(&self, changes: &[Change]) -> Result<()> {
-        let mut keys = Vec::with_capacity(changes.len());
-        let mut secrets = Vec::with_capacity(changes.len());
-        for change in changes {
-            if let Change::Key(key) = change {
-                keys.push(rows::key_row(key)?);
-                secrets.extend(rows::secret_rows(key));
-            }
+/// Writes the rows of new keys and of their secrets.
+pub(super) async fn write_new_keys(transaction: &DatabaseTransaction, changes: &[Change]) -> Result<()> {
+    let mut keys = Vec::with_capacity(changes.len());
+    let mut secrets = Vec::with_capacity(changes.len());
+    for change in changes {
+        if let Change::Key(key) = change {
+            keys.push(rows::key_row(key)?);
+            secrets.extend(rows::secret_rows(key));
         }
-        insert(keys, &self.transaction).await?;
-        insert(secrets, &self.transaction).await
     }
+    insert(keys, transaction).await?;
+    insert(secrets, transaction).await
 }

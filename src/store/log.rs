@@ -1,7 +1,7 @@
 //! The ledger as a follower reads it: everything at one revision, and what came after.
 
 use super::chain;
-use super::draft::SHARD;
+use super::draft::{Draft, SHARD};
 use super::entity::{audit_event, ledger_change, ledger_head};
 use super::failure::sort;
 use super::open::Store;
@@ -218,6 +218,22 @@ fn batches(links: Vec<(Head, Vec<String>)>) -> Result<Vec<Batch>> {
         Ok(Batch { head, changes: changes.collect::<Result<_>>()? })
     };
     links.into_iter().map(batch).collect()
+}
+
+impl Draft {
+    /// Gives the ledger another id, by which its followers know that it is another. Answers with the earlier one.
+    pub async fn rename_cluster(&self, id: &str) -> Result<String> {
+        let transaction = self.writing().await?;
+        let row = ledger_head::Entity::find_by_id(SHARD).one(transaction).await.map_err(sort)?;
+        let row = row.ok_or_else(|| Error::internal("the ledger has no head"))?;
+        ledger_head::Entity::update_many()
+            .set(ledger_head::ActiveModel { cluster_id: Set(id.to_owned()), ..Default::default() })
+            .filter(ledger_head::Column::Shard.eq(SHARD))
+            .exec(transaction)
+            .await
+            .map_err(sort)?;
+        Ok(row.cluster_id)
+    }
 }
 
 /// Checks that `event` and its changes follow `before`; the point they lead to.

@@ -61,7 +61,7 @@ impl Draft {
             next_attempt_time: Set(self.now().micros()),
             give_up_time: Set(mail.give_up_time.micros()),
         };
-        mail_queue::Entity::insert(row).exec_without_returning(&self.transaction).await.map_err(sort)?;
+        mail_queue::Entity::insert(row).exec_without_returning(self.writing().await?).await.map_err(sort)?;
         self.mail.is_set.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -71,7 +71,7 @@ impl Draft {
     pub async fn count_mail(&self, tenant: &TenantId, recipient: &str) -> Result<()> {
         let (day, left) = day_of(self.now());
         let past = mail_count::Entity::delete_many().filter(mail_count::Column::Day.lt(day));
-        past.exec(&self.transaction).await.map_err(sort)?;
+        past.exec(self.writing().await?).await.map_err(sort)?;
         for (counted, most, limit) in [
             (tenant.name(), DAILY_MAILS_OF_TENANT, "mails a day that one tenant causes"),
             (canonical_email(recipient), DAILY_MAILS_TO_ONE, "mails a day to one address"),
@@ -92,15 +92,15 @@ impl Draft {
             .value(mail_count::Column::Mails, one_more)
             .to_owned();
         let insert = mail_count::Entity::insert(row).on_conflict(conflict);
-        insert.exec_without_returning(&self.transaction).await.map_err(sort)?;
-        let row = mail_count::Entity::find_by_id(place).one(&self.transaction).await.map_err(sort)?;
+        insert.exec_without_returning(self.writing().await?).await.map_err(sort)?;
+        let row = mail_count::Entity::find_by_id(place).one(self.transaction()).await.map_err(sort)?;
         row.map(|row| row.mails).ok_or_else(|| Error::internal("a mail that was counted is not there"))
     }
 
     /// Drops what is queued about anything of a tenant.
     pub async fn drop_mail_of_tenant(&self, tenant: &TenantId) -> Result<()> {
         let queued = mail_queue::Entity::delete_many().filter(is_about_tenant(tenant));
-        queued.exec(&self.transaction).await.map_err(sort)?;
+        queued.exec(self.writing().await?).await.map_err(sort)?;
         Ok(())
     }
 
@@ -112,13 +112,13 @@ impl Draft {
             .column(mail_queue::Column::About)
             .filter(is_about_tenant(tenant))
             .into_tuple()
-            .all(&self.transaction)
+            .all(self.transaction())
             .await
             .map_err(sort)?;
         for about in queued {
             let id = about.rsplit('/').next().unwrap_or_default().to_owned();
             let place = (tenant.as_str().to_owned(), id);
-            let row = application::Entity::find_by_id(place).one(&self.transaction).await.map_err(sort)?;
+            let row = application::Entity::find_by_id(place).one(self.transaction()).await.map_err(sort)?;
             if row.is_some_and(|row| row.owner_id == user.as_str()) {
                 self.drop_mail(&about).await?;
             }
@@ -129,7 +129,7 @@ impl Draft {
     /// Drops what is queued about a thing: what it says no longer holds.
     pub async fn drop_mail(&self, about: &str) -> Result<()> {
         let queued = mail_queue::Entity::delete_many().filter(mail_queue::Column::About.eq(about));
-        queued.exec(&self.transaction).await.map_err(sort)?;
+        queued.exec(self.writing().await?).await.map_err(sort)?;
         Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl Draft {
             .to_owned();
         user_password::Entity::insert(row)
             .on_conflict(conflict)
-            .exec_without_returning(self.transaction())
+            .exec_without_returning(self.writing().await?)
             .await
             .map_err(sort)?;
         Ok(())

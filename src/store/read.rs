@@ -4,7 +4,7 @@ mod people;
 
 use super::entity::{api_key, api_key_secret, api_key_use, audit_event, ledger_head, root_secret, tenant, tenant_user};
 use super::failure::sort;
-use super::open::Store;
+use super::open::{Engine, Store};
 use super::rows;
 use crate::domain::change::{Event, Root};
 use crate::domain::clock::Time;
@@ -101,12 +101,12 @@ pub(super) async fn key(db: &impl ConnectionTrait, tenant: &str, id: &str) -> Re
     rows::key(row, secrets).map(Some)
 }
 
-pub(super) async fn key_of_digest(db: &impl ConnectionTrait, digest: &Digest) -> Result<Option<Key>> {
+pub(super) async fn key_place_of_digest(
+    db: &impl ConnectionTrait,
+    digest: &Digest,
+) -> Result<Option<(TenantId, KeyId)>> {
     let secret = api_key_secret::Entity::find_by_id(digest.as_bytes().to_vec()).one(db).await.map_err(sort)?;
-    match secret {
-        Some(secret) => key(db, &secret.tenant_id, &secret.key_id).await,
-        None => Ok(None),
-    }
+    secret.map(|secret| rows::key_place(&secret.tenant_id, &secret.key_id)).transpose()
 }
 
 pub(super) async fn root(db: &impl ConnectionTrait) -> Result<Option<Root>> {
@@ -126,7 +126,8 @@ impl Store {
 
     /// The key that has, or had, this secret.
     pub async fn key_of_digest(&self, digest: &Digest) -> Result<Option<(Key, Option<Time>)>> {
-        let Some(key) = key_of_digest(&self.reader, digest).await? else { return Ok(None) };
+        let Some((tenant, id)) = key_place_of_digest(&self.reader, digest).await? else { return Ok(None) };
+        let Some(key) = key(&self.reader, tenant.as_str(), id.as_str()).await? else { return Ok(None) };
         let ids = vec![key.id.as_str().to_owned()];
         let last_auth_time = self.last_auth_times(&key.tenant, ids).await?.into_values().next();
         Ok(Some((key, last_auth_time)))
@@ -326,10 +327,14 @@ impl Store {
                 key_id: Set(key.as_str().to_owned()),
                 last_auth_time: Set(time.micros()),
             });
-            let conflict = OnConflict::columns([api_key_use::Column::TenantId, api_key_use::Column::KeyId])
-                .update_column(api_key_use::Column::LastAuthTime)
-                .action_and_where(Expr::cust("excluded.last_auth_time > api_key_use.last_auth_time"))
-                .to_owned();
+            let mut conflict = OnConflict::columns([api_key_use::Column::TenantId, api_key_use::Column::KeyId]);
+            let column = api_key_use::Column::LastAuthTime;
+            match self.engine() {
+                Engine::Sqlite | Engine::Postgres => conflict
+                    .update_column(column)
+                    .action_and_where(Expr::cust("excluded.last_auth_time > api_key_use.last_auth_time")),
+                Engine::MySql => conflict.value(column, Expr::cust("GREATEST(last_auth_time, VALUES(last_auth_time))")),
+            };
             api_key_use::Entity::insert_many(rows)
                 .on_conflict(conflict)
                 .exec_without_returning(&self.writer)

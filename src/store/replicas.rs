@@ -85,9 +85,15 @@ impl From<replica::Model> for ReplicaRow {
 }
 
 impl Store {
+    /// The lease that the first server to join has settled.
+    pub(super) async fn settled_lease(&self) -> Result<Option<Duration>> {
+        let row = ledger_head::Entity::find_by_id(SHARD).one(&self.reader).await.map_err(sort)?;
+        Ok(row.and_then(|row| row.lease_ms).map(millis))
+    }
+
     /// The lease that all replicas of this database share: `wanted`, or else `default`, if this is the first to join; and
     /// what the first has said otherwise. One that wants another is refused.
-    pub async fn settle_lease(&self, wanted: Option<Duration>, default: Duration) -> Result<Duration> {
+    pub(super) async fn settle_lease(&self, wanted: Option<Duration>, default: Duration) -> Result<Duration> {
         ledger_head::Entity::update_many()
             .set(ledger_head::ActiveModel {
                 lease_ms: Set(Some(lease_ms(wanted.unwrap_or(default)))),

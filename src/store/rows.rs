@@ -62,6 +62,16 @@ fn tenant_id(text: &str) -> Result<TenantId, Error> {
     TenantId::find(text).ok_or_else(|| broken("a tenant's id"))
 }
 
+/// Where the key of a secret is.
+pub(super) fn key_place(tenant: &str, id: &str) -> Result<(TenantId, KeyId), Error> {
+    Ok((tenant_id(tenant)?, KeyId::find(id).ok_or_else(|| broken("a key's id"))?))
+}
+
+/// Where the application of a secret is.
+pub(super) fn application_place(tenant: &str, id: &str) -> Result<(TenantId, ApplicationId), Error> {
+    Ok((tenant_id(tenant)?, ApplicationId::find(id).ok_or_else(|| broken("an application's id"))?))
+}
+
 fn credential_id(text: &str) -> Result<CredentialId, Error> {
     CredentialId::find(text).ok_or_else(|| broken("a credential's id"))
 }

@@ -98,20 +98,20 @@ pub(super) async fn put(db: &impl ConnectionTrait, key: &SigningKey) -> Result<(
 impl Draft {
     /// All signing keys, under the lock.
     pub async fn signing_keys(&self) -> Result<Vec<SigningKey>> {
-        let found = keys(&self.transaction).await?;
+        let found = keys(self.transaction()).await?;
         Ok(found.into_iter().filter_map(|key| self.seen.note(Some(key))).collect())
     }
 
     /// The signing key of that id, under the lock.
     pub async fn signing_key(&self, kid: &str) -> Result<Option<SigningKey>> {
-        let row = signing_key::Entity::find_by_id(kid).one(&self.transaction).await.map_err(sort)?;
-        Ok(self.seen.note(row.map(signing_key).transpose()?))
+        let row = signing_key::Entity::find_by_id(kid).one(self.transaction()).await.map_err(sort)?;
+        row.map(signing_key).transpose()
     }
 
     /// Keeps the private half of a new key, which is to be committed with this mutation.
     pub async fn keep_private_half(&self, key: &SigningKey, sealed: Sealed) -> Result<()> {
         signing_key::Entity::insert(row(key, Some(sealed)))
-            .exec_without_returning(&self.transaction)
+            .exec_without_returning(self.writing().await?)
             .await
             .map_err(sort)?;
         Ok(())
@@ -123,7 +123,7 @@ impl Draft {
             .col_expr(signing_key::Column::Nonce, Expr::value(Option::<Vec<u8>>::None))
             .col_expr(signing_key::Column::Ciphertext, Expr::value(Option::<Vec<u8>>::None))
             .filter(signing_key::Column::Kid.is_in(kids))
-            .exec(&self.transaction)
+            .exec(self.writing().await?)
             .await
             .map_err(sort)?;
         Ok(())

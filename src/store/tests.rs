@@ -1,6 +1,6 @@
 //! What the pool must be for a mutation not to be lost; what the engine does is tested through the server.
 
-use super::open::{Store, options};
+use super::open::{Purpose, Store, sqlite_options as options};
 use crate::clock::Clock;
 use sea_orm::sqlx;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement, TransactionTrait};
@@ -10,9 +10,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 /// Polls a future so many times, as often as it asks to be polled, and then drops it.
-struct Dropped<F> {
-    future: Pin<Box<F>>,
-    polls: u32,
+pub(super) struct Dropped<F> {
+    pub(super) future: Pin<Box<F>>,
+    pub(super) polls: u32,
 }
 
 impl<F: Future> Future for Dropped<F> {
@@ -36,14 +36,14 @@ async fn number(db: &DatabaseConnection, sql: &str) -> Result<i64, DbErr> {
 /// Starts a transaction on a pool of one connection, goes away after `polls` polls of `BEGIN`, then mutates on the same
 /// pool: what another connection sees of the mutation.
 async fn seen_after_begin_was_dropped(path: &Path, polls: u32) -> Result<i64, DbErr> {
-    let pool = Database::connect(options(path, 1)).await?;
+    let pool = Database::connect(options(path, Purpose::Writer)).await?;
     pool.execute_unprepared("CREATE TABLE IF NOT EXISTS thing (revoked BIGINT)").await?;
     pool.execute_unprepared("DELETE FROM thing").await?;
     pool.execute_unprepared("INSERT INTO thing VALUES (0)").await?;
     drop(Dropped { future: Box::pin(pool.begin()), polls }.await);
     let changed = pool.execute_unprepared("UPDATE thing SET revoked = 1").await?;
     assert_eq!(changed.rows_affected(), 1, "the mutation was acknowledged");
-    let other = Database::connect(options(path, 1)).await?;
+    let other = Database::connect(options(path, Purpose::Writer)).await?;
     let seen = number(&other, "SELECT revoked FROM thing").await;
     other.close().await?;
     pool.close().await?;
@@ -82,7 +82,7 @@ async fn every_connection_of_the_store_writes_ahead_and_syncs_fully() {
 async fn a_connection_comes_back_to_the_pool_without_a_transaction() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keyward.db");
-    let pool = Database::connect(options(&path, 1)).await.unwrap();
+    let pool = Database::connect(options(&path, Purpose::Writer)).await.unwrap();
     pool.execute_unprepared("CREATE TABLE thing (id BIGINT)").await.unwrap();
     // Nobody but the connection itself knows of this one.
     let sqlite = pool.get_sqlite_connection_pool();
@@ -92,7 +92,7 @@ async fn a_connection_comes_back_to_the_pool_without_a_transaction() {
     drop(connection);
     assert_eq!(number(&pool, "SELECT count(*) FROM thing").await.unwrap(), 0);
     pool.execute_unprepared("INSERT INTO thing VALUES (2)").await.unwrap();
-    let other = Database::connect(options(&path, 1)).await.unwrap();
+    let other = Database::connect(options(&path, Purpose::Writer)).await.unwrap();
     assert_eq!(number(&other, "SELECT id FROM thing").await.unwrap(), 2);
 }
 

@@ -133,11 +133,54 @@ fn gauges_are_read_when_they_are_asked_for() {
         credentials: Box::new(|| 3),
         revision: Box::new(move || read.load(std::sync::atomic::Ordering::Relaxed)),
         is_serving: Box::new(|| true),
+        replica: Box::new(|| ReplicaState {
+            lease_remaining: Duration::from_millis(9_500),
+            lease_age: Duration::from_millis(500),
+            lag: 4,
+            outstanding: 2,
+            waiting: 3,
+            is_refusing: false,
+        }),
     });
     revision.store(6, std::sync::atomic::Ordering::Relaxed);
     let text = telemetry.metrics().text().unwrap();
-    for line in ["keyward_index_credentials 3\n", "keyward_ledger_revision 6\n", "keyward_serving 1\n"] {
+    for line in [
+        "keyward_index_credentials 3\n",
+        "keyward_ledger_revision 6\n",
+        "keyward_serving 1\n",
+        "keyward_lease_remaining_seconds 9.5\n",
+        "keyward_lease_age_seconds 0.5\n",
+        "keyward_replica_lag_revisions 4\n",
+        "keyward_replica_refusing 0\n",
+        "keyward_barrier_outstanding_replicas 2\n",
+        "keyward_barrier_waiting_mutations 3\n",
+    ] {
         assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn waits_at_the_barrier_are_there_at_zero_and_counted_by_how_they_ended() {
+    let telemetry = started();
+    let barrier = &telemetry.instruments().barrier;
+    let count = |outcome: &str, count: u32| {
+        let line = format!("keyward_barrier_wait_seconds_count{{outcome=\"{outcome}\"}} {count}\n");
+        let text = telemetry.metrics().text().unwrap();
+        assert!(text.contains(&line), "{line}: {text}");
+    };
+    ["settled", "unfinished", "lost", "unreadable"].into_iter().for_each(|outcome| count(outcome, 0));
+    barrier.record(&Ok(()), Duration::from_millis(3));
+    barrier.record(&Ok(()), Duration::from_secs(15));
+    barrier.record(&Err(Error::Unfinished { revision: 7, outstanding: Vec::new() }), Duration::from_secs(1));
+    barrier.record(&Err(Error::internal("lost")), Duration::from_secs(1));
+    barrier.record(&Err(Error::unavailable("unreadable")), Duration::from_secs(1));
+    for (outcome, number) in [("settled", 2), ("unfinished", 1), ("lost", 1), ("unreadable", 1)] {
+        count(outcome, number);
+    }
+    let text = telemetry.metrics().text().unwrap();
+    for bucket in ["le=\"0.005\"} 1", "le=\"12.5\"} 1", "le=\"20\"} 2"] {
+        let line = format!("keyward_barrier_wait_seconds_bucket{{outcome=\"settled\",{bucket}\n");
+        assert!(text.contains(&line), "{line}: {text}");
     }
 }
 

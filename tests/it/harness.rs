@@ -1,13 +1,17 @@
 //! The real server on free ports in a temporary folder, and clients that hold only what a test is about.
 
+pub mod daemon;
 pub mod ledger;
 pub mod mailbox;
+pub mod mariadb;
+pub mod postgres;
 pub mod process;
 pub mod settings;
 pub mod smtp;
 
 use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};
+use keyward::proto::v1::admin_service_client::AdminServiceClient;
 use keyward::proto::v1::application_service_client::ApplicationServiceClient;
 use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::event_service_client::EventServiceClient;
@@ -93,6 +97,10 @@ impl Client {
 
     pub fn applications(&self) -> ApplicationServiceClient<Wire> {
         ApplicationServiceClient::new(self.wire())
+    }
+
+    pub fn replicas(&self) -> AdminServiceClient<Wire> {
+        AdminServiceClient::new(self.wire())
     }
 
     pub fn events(&self) -> EventServiceClient<Wire> {

@@ -94,7 +94,7 @@ fn mail(draft: &Draft, application: &str) -> Mail {
     Mail::verification(&name, "ana@acme.example", &token, draft.now().after(DAY))
 }
 
-async fn commit(draft: Draft) -> i64 {
+async fn commit(draft: Draft) {
     let entry = Entry {
         kind: "application.create",
         tenant: None,
@@ -105,7 +105,7 @@ async fn commit(draft: Draft) -> i64 {
         source_ip: String::new(),
         detail: serde_json::json!({}),
     };
-    draft.commit(Vec::new(), entry, None).await.unwrap()
+    draft.commit(Vec::new(), entry, None).await.unwrap();
 }
 
 fn header<'m>(mail: &'m str, name: &str) -> &'m str {

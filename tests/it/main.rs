@@ -19,11 +19,14 @@
 
 mod applications;
 mod authorization;
+mod barrier;
 mod canary;
 mod check;
 mod cli;
+mod commits;
 mod descent;
 mod durability;
+mod engines;
 mod errors;
 mod events;
 mod harness;
@@ -35,6 +38,7 @@ mod mail;
 mod model;
 mod passwords;
 mod people;
+mod replicas;
 mod road;
 mod serve;
 mod sessions;

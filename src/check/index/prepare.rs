@@ -146,6 +146,9 @@ impl Index {
         if let Some(tenant) = tenant {
             self.prefixes.write().insert(tenant.credential_prefix.as_str().into());
         }
+        if let Some(known) = self.tenants.read().get(id) {
+            return Arc::clone(known);
+        }
         let mut tenants = self.tenants.write();
         Arc::clone(tenants.entry(id.clone()).or_insert_with(|| Arc::new(TenantCell::unknown())))
     }

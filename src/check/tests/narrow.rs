@@ -105,7 +105,7 @@ proptest! {
     #[test]
     fn a_signing_key_that_accepts_less_takes_something_away(
         retire_times in (ends(0.4), ends(0.4)),
-        compromised in (with_odds(0.3), with_odds(0.3)),
+        compromised in (prop::bool::weighted(0.3), prop::bool::weighted(0.3)),
         expire_time in any_time(),
         now in any_time(),
     ) {

@@ -87,8 +87,8 @@ pub async fn verify(desk: Desk, call: Call, name: ApplicationName, token: Digest
         source_ip: call.source_ip,
         detail: json!({ "before": before, "after": describe(&application) }),
     };
-    let revision = draft.commit(vec![Change::Application(Box::new(application.clone()))], entry, None).await?;
-    desk.in_force(revision, true, call.deadline).await?;
+    let changes = vec![Change::Application(Box::new(application.clone()))];
+    let revision = desk.commit(draft, changes, entry, None, call.deadline).await?;
     Ok(Equipped { application: Application { revision, ..application }, secret: Some(text), revision })
 }
 

@@ -1,5 +1,6 @@
 //! The ledger: head, change log, audit events, replays, root.
 
+use super::tables::Tables;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, binary_len, boolean, integer, string_len, text};
 
@@ -9,7 +10,8 @@ pub(super) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
+        let tables = Tables::of(manager).await?;
+        tables
             .create_table(
                 Table::create()
                     .table("ledger_head")
@@ -22,7 +24,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_table(
                 Table::create()
                     .table("ledger_change")
@@ -38,7 +40,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_table(
                 Table::create()
                     .table("audit_event")
@@ -57,7 +59,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_index(
                 Index::create()
                     .name("audit_event_by_tenant")
@@ -67,7 +69,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_table(
                 Table::create()
                     .table("replay")
@@ -82,8 +84,8 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager.create_index(Index::create().name("replay_by_time").table("replay").col("time").to_owned()).await?;
-        manager
+        tables.create_index(Index::create().name("replay_by_time").table("replay").col("time").to_owned()).await?;
+        tables
             .create_table(
                 Table::create()
                     .table("root_secret")

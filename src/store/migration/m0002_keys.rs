@@ -1,5 +1,6 @@
 //! Tenants, users, keys and their secrets.
 
+use super::tables::Tables;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
     big_integer, big_integer_null, binary_len, binary_len_null, boolean, integer, string_len, string_len_null, text,
@@ -11,7 +12,8 @@ pub(super) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
+        let tables = Tables::of(manager).await?;
+        tables
             .create_table(
                 Table::create()
                     .table("tenant")
@@ -28,7 +30,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_table(
                 Table::create()
                     .table("tenant_user")
@@ -50,7 +52,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_index(
                 Index::create()
                     .name("tenant_user_email_key")
@@ -61,7 +63,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_table(
                 Table::create()
                     .table("api_key")
@@ -94,7 +96,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_index(
                 Index::create()
                     .name("api_key_name_key")
@@ -105,7 +107,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_index(
                 Index::create()
                     .name("api_key_by_owner")
@@ -116,7 +118,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_table(
                 Table::create()
                     .table("api_key_secret")
@@ -132,7 +134,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_index(
                 Index::create()
                     .name("api_key_secret_by_key")
@@ -142,7 +144,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_table(
                 Table::create()
                     .table("api_key_use")

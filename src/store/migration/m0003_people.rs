@@ -1,5 +1,6 @@
 //! Applications and their secrets, access tokens and sessions; and since when tokens and sessions of a parent are dead.
 
+use super::tables::Tables;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
     big_integer, big_integer_null, binary_len, binary_len_null, boolean, integer, string_len, string_len_null, text,
@@ -12,9 +13,10 @@ pub(super) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let tables = Tables::of(manager).await?;
         for (table, column) in [("api_key", "tokens_end_revision"), ("tenant_user", "sessions_end_revision")] {
             let table = Table::alter().table(table).add_column(big_integer(column).default(0)).to_owned();
-            manager.alter_table(table).await?;
+            tables.alter_table(table).await?;
         }
         let application = Table::create()
             .table("application")
@@ -38,8 +40,8 @@ impl MigrationTrait for Migration {
             .col(integer("min_reader"))
             .primary_key(Index::create().col("tenant_id").col("id"))
             .to_owned();
-        manager.create_table(application).await?;
-        index(manager, "application_by_owner", "application", &["tenant_id", "owner_id", "id"]).await?;
+        tables.create_table(application).await?;
+        index(&tables, "application_by_owner", "application", &["tenant_id", "owner_id", "id"]).await?;
         let secret = Table::create()
             .table("application_secret")
             .col(binary_len("digest", 32).primary_key())
@@ -52,9 +54,9 @@ impl MigrationTrait for Migration {
             .col(big_integer_null("retire_time"))
             .col(boolean("is_retired"))
             .to_owned();
-        manager.create_table(secret).await?;
+        tables.create_table(secret).await?;
         let columns = ["tenant_id", "application_id"];
-        index(manager, "application_secret_by_application", "application_secret", &columns).await?;
+        index(&tables, "application_secret_by_application", "application_secret", &columns).await?;
         let token = Table::create()
             .table("access_token")
             .col(string_len("tenant_id", 63))
@@ -77,8 +79,8 @@ impl MigrationTrait for Migration {
             .col(integer("min_reader"))
             .primary_key(Index::create().col("tenant_id").col("id"))
             .to_owned();
-        manager.create_table(token).await?;
-        index(manager, "access_token_by_expire_time", "access_token", &["expire_time"]).await?;
+        tables.create_table(token).await?;
+        index(&tables, "access_token_by_expire_time", "access_token", &["expire_time"]).await?;
         let session = Table::create()
             .table("user_session")
             .col(string_len("tenant_id", 63))
@@ -96,14 +98,14 @@ impl MigrationTrait for Migration {
             .col(integer("min_reader"))
             .primary_key(Index::create().col("tenant_id").col("id"))
             .to_owned();
-        manager.create_table(session).await?;
-        index(manager, "user_session_by_user", "user_session", &["tenant_id", "user_id", "id"]).await?;
-        index(manager, "user_session_by_expire_time", "user_session", &["expire_time"]).await
+        tables.create_table(session).await?;
+        index(&tables, "user_session_by_user", "user_session", &["tenant_id", "user_id", "id"]).await?;
+        index(&tables, "user_session_by_expire_time", "user_session", &["expire_time"]).await
     }
 }
 
 async fn index(
-    manager: &SchemaManager<'_>,
+    tables: &Tables<'_>,
     name: &'static str,
     table: &'static str,
     columns: &[&'static str],
@@ -112,5 +114,5 @@ async fn index(
     for column in columns {
         index.col(*column);
     }
-    manager.create_index(index).await
+    tables.create_index(index).await
 }

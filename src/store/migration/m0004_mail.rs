@@ -1,5 +1,6 @@
 //! Mail that is to be sent.
 
+use super::tables::Tables;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, integer, string_len, text};
 
@@ -9,7 +10,8 @@ pub(super) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
+        let tables = Tables::of(manager).await?;
+        tables
             .create_table(
                 Table::create()
                     .table("mail_queue")
@@ -25,12 +27,12 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_index(
                 Index::create().name("mail_queue_by_time").table("mail_queue").col("next_attempt_time").to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_index(Index::create().name("mail_queue_by_about").table("mail_queue").col("about").to_owned())
             .await
     }

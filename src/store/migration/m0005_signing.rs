@@ -1,5 +1,6 @@
 //! Keys that sign JWTs, and what the first start decides.
 
+use super::tables::Tables;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
     big_integer, big_integer_null, binary_len, boolean, integer, string_len, text, var_binary_null,
@@ -11,7 +12,8 @@ pub(super) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
+        let tables = Tables::of(manager).await?;
+        tables
             .create_table(
                 Table::create()
                     .table("signing_key")
@@ -28,7 +30,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        manager
+        tables
             .create_table(
                 Table::create()
                     .table("setting")

@@ -1,5 +1,6 @@
 //! Users' passwords, as argon2id hashes.
 
+use super::tables::Tables;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, string_len};
 
@@ -9,7 +10,8 @@ pub(super) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
+        let tables = Tables::of(manager).await?;
+        tables
             .create_table(
                 Table::create()
                     .table("user_password")
@@ -22,7 +24,7 @@ impl MigrationTrait for Migration {
             )
             .await?;
         // Whoever signs in need not name a tenant.
-        manager
+        tables
             .create_index(
                 Index::create().name("tenant_user_by_email_key").table("tenant_user").col("email_key").to_owned(),
             )

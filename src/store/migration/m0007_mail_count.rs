@@ -1,5 +1,6 @@
 //! How much mail there was on a day.
 
+use super::tables::Tables;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, integer, string_len};
 
@@ -9,7 +10,8 @@ pub(super) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
+        let tables = Tables::of(manager).await?;
+        tables
             .create_table(
                 Table::create()
                     .table("mail_count")

@@ -1,5 +1,6 @@
 //! Replicas, and the lease that they share.
 
+use super::tables::Tables;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, integer, string_len};
 
@@ -9,8 +10,9 @@ pub(super) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let tables = Tables::of(manager).await?;
         let head = Table::alter().table("ledger_head").add_column(big_integer_null("lease_ms")).to_owned();
-        manager.alter_table(head).await?;
+        tables.alter_table(head).await?;
         let replica = Table::create()
             .table("replica")
             .col(string_len("id", 36).primary_key())
@@ -20,6 +22,6 @@ impl MigrationTrait for Migration {
             .col(big_integer("lease_ms"))
             .col(integer("reader"))
             .to_owned();
-        manager.create_table(replica).await
+        tables.create_table(replica).await
     }
 }

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::store::draft::Draft;
 use crate::store::entity::{access_token, application, application_secret, user_session};
 use crate::store::failure::sort;
+use crate::store::group::Cache;
 use crate::store::open::Store;
 use crate::store::read::Page;
 use crate::store::rows;
@@ -60,40 +61,48 @@ async fn find_session(db: &impl ConnectionTrait, tenant: &str, id: &str) -> Resu
 impl Draft {
     /// The application of that id, deleted or not.
     pub async fn application(&self, tenant: &TenantId, id: &ApplicationId) -> Result<Option<Application>> {
-        Ok(self.seen.note(find_application(&self.transaction, tenant.as_str(), id.as_str()).await?))
+        let place = (tenant.clone(), id.clone());
+        let read = find_application(self.transaction(), tenant.as_str(), id.as_str());
+        let keep = |cache: &mut Cache, found| drop(cache.applications.insert(place.clone(), found));
+        Ok(self.seen.note(self.known(|cache| cache.applications.get(&place).cloned(), keep, read).await?))
     }
 
     /// The application that has, or had, this secret.
     pub async fn application_of_digest(&self, digest: &Digest) -> Result<Option<Application>> {
-        let key = digest.as_bytes().to_vec();
-        let secret = application_secret::Entity::find_by_id(key).one(&self.transaction).await.map_err(sort)?;
-        match secret {
-            Some(secret) => {
-                let found = find_application(&self.transaction, &secret.tenant_id, &secret.application_id).await?;
-                Ok(self.seen.note(found))
-            }
+        let read = async {
+            let key = digest.as_bytes().to_vec();
+            let secret = application_secret::Entity::find_by_id(key).one(self.transaction()).await.map_err(sort)?;
+            secret.map(|secret| rows::application_place(&secret.tenant_id, &secret.application_id)).transpose()
+        };
+        let keep = |cache: &mut Cache, found| drop(cache.application_digests.insert(*digest, found));
+        match self.known(|cache| cache.application_digests.get(digest).cloned(), keep, read).await? {
+            Some((tenant, id)) => self.application(&tenant, &id).await,
             None => Ok(None),
         }
     }
 
     /// The access token of that id; a JWT only once it is revoked.
     pub async fn token(&self, tenant: &TenantId, id: &TokenId) -> Result<Option<AccessToken>> {
-        Ok(self.seen.note(find_token(&self.transaction, tenant.as_str(), id.as_str()).await?))
+        Ok(self.seen.note(find_token(self.transaction(), tenant.as_str(), id.as_str()).await?))
     }
 
     /// The opaque access token of that text.
     pub async fn token_of_digest(&self, digest: &Digest) -> Result<Option<AccessToken>> {
-        Ok(self.seen.note(find_token_of(&self.transaction, digest).await?))
+        let keep = |cache: &mut Cache, found| drop(cache.tokens.insert(*digest, found));
+        let read = find_token_of(self.transaction(), digest);
+        Ok(self.seen.note(self.known(|cache| cache.tokens.get(digest).cloned(), keep, read).await?))
     }
 
     /// The session of that id.
     pub async fn session(&self, tenant: &TenantId, id: &SessionId) -> Result<Option<Session>> {
-        Ok(self.seen.note(find_session(&self.transaction, tenant.as_str(), id.as_str()).await?))
+        Ok(self.seen.note(find_session(self.transaction(), tenant.as_str(), id.as_str()).await?))
     }
 
     /// The session of that text.
     pub async fn session_of_digest(&self, digest: &Digest) -> Result<Option<Session>> {
-        Ok(self.seen.note(find_session_of(&self.transaction, digest).await?))
+        let keep = |cache: &mut Cache, found| drop(cache.sessions.insert(*digest, found));
+        let read = find_session_of(self.transaction(), digest);
+        Ok(self.seen.note(self.known(|cache| cache.sessions.get(digest).cloned(), keep, read).await?))
     }
 }
 

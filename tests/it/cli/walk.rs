@@ -21,6 +21,7 @@ fn every_command_does_its_work_with_every_flag() {
     walk_tokens(t, &secret);
     walk_import(t);
     walk_reading(t);
+    walk_replicas(t);
     walk_tenant_life(t);
 
     let mut all = BTreeSet::new();
@@ -203,6 +204,18 @@ fn walk_import(t: &Terminal) {
     let done = line.word("-").stdin("key_id,credential\nold,an old credential\nolder,an older credential\n").ok();
     assert_eq!(done.out, "imported 2, refused 0\n");
     t.line("check").variable("KEYWARD_CREDENTIAL", "an older credential").ok().says("tenants/acme/users/cleo");
+}
+
+fn walk_replicas(t: &Terminal) {
+    let replicas = t.as_root("replicas list --limit 5 --page-size 1").json()["replicas"].as_array().unwrap().clone();
+    assert_eq!(replicas.len(), 1);
+    assert_eq!(replicas[0]["state"], "REPLICA_STATE_ACTIVE");
+    let status = t.as_root("replicas status").json();
+    assert_eq!(status["replicaId"], replicas[0]["id"]);
+    assert_eq!(status["databaseEngine"], "sqlite");
+    t.as_root("replicas list").ok().says("ACTIVE").says("10s").says(&t.server.admin_addr);
+    t.as_root("replicas status").ok().says(&text(&status["clusterId"])).says("remaining").says("sqlite");
+    t.as_owner("replicas list").exits(1).says("PERMISSION_DENIED");
 }
 
 fn walk_reading(t: &Terminal) {

@@ -82,7 +82,12 @@ impl Process {
     }
 
     /// Starts any `keyward serve` that logs in JSON, and waits until it serves.
-    pub fn launch(mut command: Command) -> Self {
+    pub fn launch(command: Command) -> Self {
+        Self::try_launch(command).unwrap_or_else(|said| panic!("the server ended before it served: {said}"))
+    }
+
+    /// The same where it may end instead: what it logged then.
+    pub fn try_launch(mut command: Command) -> Result<Self, String> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = Some(drained(child.stdout.take().unwrap()));
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -99,7 +104,7 @@ impl Process {
         loop {
             let mut line = String::new();
             if stderr.read_line(&mut line).unwrap() == 0 {
-                panic!("the server ended before it served: {:?}\n{}", server.child.wait(), server.log);
+                return Err(format!("{:?}\n{}", server.child.wait(), server.log));
             }
             server.log.push_str(&line);
             let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
@@ -110,7 +115,7 @@ impl Process {
                 server.admin_addr = address("admin");
                 server.ops_addr = address("ops");
                 server.stderr = Some(drained(stderr));
-                return server;
+                return Ok(server);
             }
         }
     }
@@ -121,6 +126,12 @@ impl Process {
 
     pub fn admin(&self) -> Channel {
         Endpoint::from_shared(format!("http://{}", self.admin_addr)).unwrap().connect_lazy()
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Ends it without a word.

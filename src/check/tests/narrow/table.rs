@@ -1,6 +1,7 @@
 //! Mutations by name: which wait, and which must not.
 
 use super::*;
+use proptest::strategy::ValueTree as _;
 
 fn secret(revision: i64) -> Secret {
     Secret {
@@ -157,4 +158,89 @@ fn changes_of_users_and_tenants_wait_where_somebody_can_do_less() {
     assert!(narrows(tenant("acme"), Tenant { delete_time: Some(NOW), ..tenant("acme") }));
     assert!(!narrows(suspended, tenant("acme")));
     assert!(!narrows(tenant("acme"), Tenant { display_name: "Acme".to_owned(), ..tenant("acme") }));
+}
+
+#[test]
+fn changes_of_applications_tokens_and_sessions_wait_where_somebody_can_do_less() {
+    let mut runner = TestRunner::deterministic();
+    let mut any = world(0.0).new_tree(&mut runner).unwrap().current();
+    any.token.audience = vec!["one".to_owned()];
+    any.token.permissions = Some(vec![Wanted { resource: "docs/*".to_owned(), action: "read".to_owned() }]);
+    any.application.grants = vec![resources("docs/*", "read")];
+    any.application.owner = UserId::find("ada").unwrap();
+    any.session.user = UserId::find("ada").unwrap();
+    let wanted = |what: &str, how: &str| Some(vec![Wanted { resource: what.to_owned(), action: how.to_owned() }]);
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+
+    let application = any.application;
+    let is_waiting = |edit: &dyn Fn(&mut Application)| {
+        let mut after = application.clone();
+        edit(&mut after);
+        narrows(application.clone(), after)
+    };
+    assert!(!is_waiting(&|after| after.description = "new".to_owned()));
+    assert!(!is_waiting(&|after| after.grants = vec![resources("**", "*")]));
+    assert!(is_waiting(&|after| after.grants = Vec::new()));
+    assert!(is_waiting(&|after| after.owner = UserId::find("bob").unwrap()));
+    assert!(is_waiting(&|after| after.secrets = Vec::new()));
+    assert!(is_waiting(&|after| after.is_verified = false));
+    assert!(is_waiting(&|after| after.revoke_time = Some(NOW)));
+    assert!(is_waiting(&|after| after.tokens_end_revision = 100));
+    assert!(is_waiting(&|after| after.delete_time = Some(NOW)));
+    let revoked = Application { revoke_time: Some(NOW), ..application.clone() };
+    assert!(!narrows(revoked, application.clone()), "activate must not wait");
+
+    let token = any.token;
+    let is_waiting = |edit: &dyn Fn(&mut AccessToken)| {
+        let mut after = token.clone();
+        edit(&mut after);
+        narrows(token.clone(), after)
+    };
+    assert!(!is_waiting(&|after| after.audience = words(&["two", "one"])));
+    assert!(!is_waiting(&|after| after.audience = Vec::new()));
+    assert!(!is_waiting(&|after| after.permissions = None));
+    assert!(!is_waiting(&|after| after.permissions = wanted("docs/**", "*")));
+    assert!(is_waiting(&|after| after.audience = words(&["two"])));
+    assert!(narrows(AccessToken { audience: Vec::new(), ..token.clone() }, token.clone()), "an audience must wait");
+    assert!(is_waiting(&|after| after.permissions = wanted("docs/1", "read")));
+    assert!(narrows(AccessToken { permissions: None, ..token.clone() }, token.clone()), "a narrower set must wait");
+    assert!(is_waiting(&|after| after.expire_time = at(-8000)));
+    assert!(is_waiting(&|after| after.revoke_time = Some(NOW)));
+    assert!(is_waiting(&|after| after.based_revision = 1));
+    assert!(is_waiting(&|after| after.secret_version = 9));
+    assert!(is_waiting(&|after| after.digest = None));
+    assert!(is_waiting(&|after| after.parent = Parent::Key(KeyId::find("other").unwrap())));
+
+    // A JWT that is revoked has a row from then on; everything else that is new was nobody's before.
+    let new = |token: AccessToken| may_narrow(None, &AccessToken { revision: 0, ..token }.into(), WINDOW);
+    assert!(!new(token.clone()));
+    assert!(new(AccessToken { revoke_time: Some(NOW), ..token.clone() }));
+    assert!(new(AccessToken { format: TokenFormat::Jwt, ..token.clone() }));
+    assert!(!may_narrow(None, &Session { revision: 0, ..any.session.clone() }.into(), WINDOW));
+    assert!(!may_narrow(None, &Application { revision: 0, ..application.clone() }.into(), WINDOW));
+
+    let session = any.session;
+    let is_waiting = |edit: &dyn Fn(&mut Session)| {
+        let mut after = session.clone();
+        edit(&mut after);
+        narrows(session.clone(), after)
+    };
+    assert!(!is_waiting(&|after| after.update_time = at(1)));
+    assert!(is_waiting(&|after| after.expire_time = at(-8000)));
+    assert!(is_waiting(&|after| after.revoke_time = Some(NOW)));
+    assert!(is_waiting(&|after| after.based_revision = 1));
+    assert!(is_waiting(&|after| after.user = UserId::find("bob").unwrap()));
+    assert!(is_waiting(&|after| after.digest = digest_of("another session")));
+
+    let signing = SigningKey { revision: 1, ..SigningKey::new(PublicKey::from_bytes([7; 32]), NOW, NOW) };
+    let retired = SigningKey { retire_time: Some(at(90)), ..signing.clone() };
+    assert!(narrows(signing.clone(), retired.clone()));
+    assert!(!narrows(retired.clone(), signing.clone()));
+    assert!(narrows(retired.clone(), SigningKey { retire_time: Some(at(80)), ..retired.clone() }));
+    assert!(narrows(signing.clone(), SigningKey { is_compromised: true, ..signing.clone() }));
+    assert!(narrows(signing.clone(), SigningKey { public_key: PublicKey::from_bytes([8; 32]), ..signing }));
+
+    let root = any.root;
+    assert!(!narrows(root.clone(), root.clone()));
+    assert!(narrows(root.clone(), Root { secrets: vec![secret(5)], ..root }), "another root must wait");
 }

@@ -129,10 +129,6 @@ pub(super) fn cross(one: &World, other: &World, number: usize, mask: u32) -> Wor
     crossed
 }
 
-pub(super) fn with_odds(odds: f64) -> impl Strategy<Value = bool> {
-    prop::bool::weighted(odds)
-}
-
 pub(super) fn ends(odds: f64) -> impl Strategy<Value = Option<Time>> {
     prop::option::weighted(odds.mul_add(0.5, 0.2), any_time())
 }
@@ -141,8 +137,13 @@ pub(super) fn any_time() -> impl Strategy<Value = Time> {
     prop::sample::select(vec![-7200, -90, -61, -30, 0, 20, 30, 90, 7200]).prop_map(at)
 }
 
+/// A time at which something that always ends does so: mostly far ahead.
+pub(super) fn expiry(odds: f64) -> impl Strategy<Value = Time> {
+    ends(odds).prop_map(|time| time.unwrap_or(at(7200)))
+}
+
 pub(super) fn marks(odds: f64) -> impl Strategy<Value = Option<Time>> {
-    with_odds(odds).prop_map(|is_set| is_set.then_some(NOW))
+    prop::bool::weighted(odds).prop_map(|is_set| is_set.then_some(NOW))
 }
 
 pub(super) fn epochs() -> impl Strategy<Value = i64> {
@@ -155,8 +156,9 @@ pub(super) fn digest_of(text: &str) -> Digest {
 
 /// Two secrets at most, each by its revision, which is in its text.
 pub(super) fn secrets(of: &'static str, odds: f64) -> impl Strategy<Value = Vec<Secret>> {
-    let retirement =
-        prop::option::of((any_time(), with_odds(odds)).prop_map(|(time, is_over)| Retirement { time, is_over }));
+    let retirement = prop::option::of(
+        (any_time(), prop::bool::weighted(odds)).prop_map(|(time, is_over)| Retirement { time, is_over }),
+    );
     let secret = move |(revision, retirement): (i64, Option<Retirement>)| Secret {
         digest: digest_of(&format!("{of}{revision}")),
         id: CredentialId::find(&format!("1{revision}00000000")),
@@ -201,7 +203,7 @@ pub(super) fn user_id() -> impl Strategy<Value = UserId> {
 
 pub(super) fn a_user(id: &'static str, odds: f64) -> impl Strategy<Value = User> {
     let role = prop::sample::select(vec![Role::Member, Role::Admin, Role::Owner]);
-    (role, with_odds(odds), epochs(), marks(odds)).prop_map(
+    (role, prop::bool::weighted(odds), epochs(), marks(odds)).prop_map(
         move |(role, is_suspended, sessions_end_revision, delete_time)| User {
             role,
             is_suspended,
@@ -213,27 +215,28 @@ pub(super) fn a_user(id: &'static str, odds: f64) -> impl Strategy<Value = User>
 }
 
 pub(super) fn an_application(odds: f64) -> impl Strategy<Value = Application> {
-    (user_id(), grants(), secrets("app", odds), with_odds(odds), marks(odds), epochs(), marks(odds)).prop_map(
-        |(owner, grants, secrets, is_unverified, revoke_time, tokens_end_revision, delete_time)| Application {
-            tenant: TenantId::find("acme").unwrap(),
-            id: ApplicationId::find("app").unwrap(),
-            uid: Uuid::nil(),
-            owner,
-            display_name: String::new(),
-            description: String::new(),
-            contact_email: String::new(),
-            grants,
-            secrets,
-            is_verified: !is_unverified,
-            verification: None,
-            revoke_time,
-            tokens_end_revision,
-            create_time: NOW,
-            update_time: NOW,
-            delete_time,
-            revision: 1,
-        },
-    )
+    (user_id(), grants(), secrets("app", odds), prop::bool::weighted(odds), marks(odds), epochs(), marks(odds))
+        .prop_map(|(owner, grants, secrets, is_unverified, revoke_time, tokens_end_revision, delete_time)| {
+            Application {
+                tenant: TenantId::find("acme").unwrap(),
+                id: ApplicationId::find("app").unwrap(),
+                uid: Uuid::nil(),
+                owner,
+                display_name: String::new(),
+                description: String::new(),
+                contact_email: String::new(),
+                grants,
+                secrets,
+                is_verified: !is_unverified,
+                verification: None,
+                revoke_time,
+                tokens_end_revision,
+                create_time: NOW,
+                update_time: NOW,
+                delete_time,
+                revision: 1,
+            }
+        })
 }
 
 pub(super) fn a_key(odds: f64) -> impl Strategy<Value = Key> {
@@ -245,7 +248,7 @@ pub(super) fn a_key(odds: f64) -> impl Strategy<Value = Key> {
     ];
     let secret_key = prop::sample::select(vec![None, None, None, Some("one"), Some("two")]);
     let limits = (ranges(), referrers(), ends(odds), ends(odds));
-    let states = (with_odds(odds), marks(odds), marks(odds), epochs());
+    let states = (prop::bool::weighted(odds), marks(odds), marks(odds), epochs());
     (kind, owner, grants(), limits, states, secrets("key", odds), secret_key).prop_map(
         |(kind, owner, grants, limits, states, secrets, secret_key)| {
             let (allowed_ips, allowed_referrers, not_before_time, expire_time) = limits;
@@ -277,7 +280,7 @@ pub(super) fn a_token(odds: f64) -> impl Strategy<Value = AccessToken> {
     let wanted = wanted.prop_map(|(what, how)| Wanted { resource: what.to_owned(), action: how.to_owned() });
     let permissions = prop_oneof![2 => Just(None), 2 => prop::collection::vec(wanted, 1..3).prop_map(Some)];
     let audience = prop::sample::select(vec![vec![], vec![], vec!["one"], vec!["two"], vec!["one", "two"]]);
-    let rest = (any_time(), marks(odds), prop::sample::select(vec!["token", "token", "token", "another"]));
+    let rest = (expiry(odds), marks(odds), prop::sample::select(vec!["token", "token", "token", "another"]));
     (prop::sample::select(parents), 1..3_i64, prop::sample::select(vec![2_i64, 5, 5]), permissions, audience, rest)
         .prop_map(|(parent, secret_version, based_revision, permissions, audience, rest)| AccessToken {
             tenant: TenantId::find("acme").unwrap(),
@@ -301,7 +304,7 @@ pub(super) fn a_token(odds: f64) -> impl Strategy<Value = AccessToken> {
 
 pub(super) fn a_session(odds: f64) -> impl Strategy<Value = Session> {
     let text = prop::sample::select(vec!["session", "session", "session", "other"]);
-    (user_id(), prop::sample::select(vec![2_i64, 5, 5]), any_time(), marks(odds), text).prop_map(
+    (user_id(), prop::sample::select(vec![2_i64, 5, 5]), expiry(odds), marks(odds), text).prop_map(
         |(user, based_revision, expire_time, revoke_time, text)| Session {
             tenant: TenantId::find("acme").unwrap(),
             id: SessionId::find("session").unwrap(),
@@ -322,7 +325,7 @@ pub(super) fn a_session(odds: f64) -> impl Strategy<Value = Session> {
 /// Everything there is, of which each thing that refuses is there with these odds.
 pub(super) fn world(odds: f64) -> impl Strategy<Value = World> {
     let root = secrets("root", odds).prop_map(|secrets| Root { secrets, revision: 1 });
-    let acme = (with_odds(odds), marks(odds)).prop_map(|(is_suspended, delete_time)| Tenant {
+    let acme = (prop::bool::weighted(odds), marks(odds)).prop_map(|(is_suspended, delete_time)| Tenant {
         is_suspended,
         delete_time,
         ..tenant("acme")

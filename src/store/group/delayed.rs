@@ -1,0 +1,116 @@
+//! Rows of regular keys that wait for the end of the group, to be written many at a time. Whoever would read what waits
+//! has it written first.
+
+use super::cache::{Cache, KeyPlace};
+use crate::domain::change::Change;
+use crate::domain::credential::Digest;
+use crate::domain::key::{Key, KeyType};
+use crate::domain::name::TenantId;
+use crate::error::Result;
+use crate::store::entity::{api_key, api_key_secret};
+use crate::store::failure::sort;
+use crate::store::import::insert;
+use crate::store::rows;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveModelTrait, ActiveValue, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, Iterable};
+use std::collections::HashSet;
+
+/// Names must fit their columns, or all who share the commit would suffer: longer ones do not wait.
+const MAX_NAME: usize = 256;
+
+#[derive(Debug, Default)]
+pub(in crate::store) struct Delayed {
+    places: HashSet<KeyPlace>,
+    digests: HashSet<Digest>,
+    names: HashSet<(TenantId, Vec<u8>)>,
+    new_keys: Vec<api_key::ActiveModel>,
+    new_secrets: Vec<api_key_secret::ActiveModel>,
+    changed_keys: Vec<api_key::ActiveModel>,
+}
+
+impl Delayed {
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    pub(in crate::store) fn holds_key(&self, place: &KeyPlace) -> bool {
+        self.places.contains(place)
+    }
+
+    pub(in crate::store) fn holds_digest(&self, digest: &Digest) -> bool {
+        self.digests.contains(digest)
+    }
+
+    pub(in crate::store) fn holds_name(&self, tenant: &TenantId, name_key: &[u8]) -> bool {
+        !self.names.is_empty() && self.names.contains(&(tenant.clone(), name_key.to_vec()))
+    }
+
+    /// Whether these rows can wait: regular keys that are new, or that were read in this group and keep their secrets,
+    /// with nothing in them that the database might refuse. Everything else is written in its turn.
+    pub(super) fn may_take(&self, changes: &[Change], cache: &Cache) -> bool {
+        changes.iter().all(|change| match change {
+            Change::Key(key) => {
+                let place = (key.tenant.clone(), key.id.clone());
+                let is_simple = key.kind == KeyType::Regular && is_storable(key) && !self.places.contains(&place);
+                let are_secrets_kept = || {
+                    let before = cache.keys.get(&place).and_then(Option::as_ref);
+                    before.is_some_and(|before| before.secrets == key.secrets)
+                };
+                is_simple && (change.is_new() || are_secrets_kept())
+            }
+            Change::Root(_)
+            | Change::Tenant(_)
+            | Change::User(_)
+            | Change::Application(_)
+            | Change::Token(_)
+            | Change::Session(_)
+            | Change::SigningKey(_) => false,
+        })
+    }
+
+    /// Keeps the rows of a key, which [`Self::may_take`] let pass.
+    pub(super) fn take(&mut self, key: &Key, is_new: bool) -> Result<()> {
+        let row = rows::key_row(key)?;
+        self.places.insert((key.tenant.clone(), key.id.clone()));
+        if let ActiveValue::Set(Some(name_key)) = &row.name_key {
+            self.names.insert((key.tenant.clone(), name_key.clone()));
+        }
+        if is_new {
+            self.digests.extend(key.secrets.iter().map(|secret| secret.digest));
+            self.new_keys.push(row);
+            self.new_secrets.extend(rows::secret_rows(key));
+        } else {
+            self.changed_keys.push(row);
+        }
+        Ok(())
+    }
+
+    /// Writes what waited. What gives up a name comes before what may take it.
+    pub(super) async fn write(self, transaction: &DatabaseTransaction) -> Result<()> {
+        let Self { places: _, digests: _, names: _, new_keys, new_secrets, changed_keys } = self;
+        if transaction.get_database_backend() == DbBackend::MySql || changed_keys.len() == 1 {
+            // MySQL cannot say which unique key is meant, and would overwrite another row.
+            for row in changed_keys {
+                row.reset_all().update(transaction).await.map_err(sort)?;
+            }
+        } else if !changed_keys.is_empty() {
+            let key = [api_key::Column::TenantId, api_key::Column::Id];
+            let others = api_key::Column::iter()
+                .filter(|column| !matches!(column, api_key::Column::TenantId | api_key::Column::Id));
+            let conflict = OnConflict::columns(key).update_columns(others).to_owned();
+            api_key::Entity::insert_many(changed_keys)
+                .on_conflict(conflict)
+                .exec_without_returning(transaction)
+                .await
+                .map_err(sort)?;
+        }
+        insert(new_keys, transaction).await?;
+        insert(new_secrets, transaction).await
+    }
+}
+
+/// Whether every engine stores these texts as they are.
+fn is_storable(key: &Key) -> bool {
+    let texts = [&key.display_name, &key.description];
+    !texts.iter().any(|text| text.contains('\0')) && key.display_name.chars().count() <= MAX_NAME
+}
