@@ -9,7 +9,7 @@
 //! | [`domain`] | the rules: plain values and pure decisions | async, I/O; clock and randomness are given |
 //! | [`check`] | the hot room: [`check::Index`] answers from memory, and alone makes a [`check::Caller`] | waiting, failing, the disk |
 //! | [`store`] | the rows: a [`store::Draft`] is the only way to write, [`store::Store::changes_after`] the way to follow | decisions |
-//! | [`replica`] | this process as a reader of the log: the follower is the only one that writes the index | requests |
+//! | [`replica`] | this process as one of many: the follower alone writes the index, the keeper waits for the others | requests; in [`replica::protocol`], which decides, clocks and I/O |
 //! | [`mail`] | the post: sends what mutations queued, at least once | what mails say, and when one is queued |
 //! | [`desk`] | commands of admitted callers: a file per resource, a function per RPC | gRPC, SQL |
 //! | [`keyring`] | the private halves of the keys that sign JWTs: makes, seals, opens them | requests, which key it is time for |
@@ -46,8 +46,18 @@
 //! `replica/follow.rs` reads the log, verifies the chain, and puts the revision into the index by [`check::Index::apply`],
 //! which cannot fail. Only then does the credential leave, once.
 //!
-//! **RevokeKey** is the same walk. On SQLite there is one process, held to be so by a lock on a file beside the database,
-//! so that its own index having the revision *is* the barrier: whoever asks after the answer is told `REVOKED`.
+//! **RevokeKey** is the same walk, with a longer wait. [`store::Draft::narrows`] asks [`domain::narrow`] whether some Check
+//! could be ALLOWED before and DENIED after; if so, [`replica::Ledger::settled`] has `replica/keeper.rs` ask the database,
+//! by one statement at a time, whether our event is there and which replicas have confirmed it. What counts as confirmed,
+//! when time is up, and who is to be shut out is decided by [`replica::protocol::Barriers`]. On SQLite there is one process,
+//! held to be so by a lock on a file beside the database, and its own word is all that is waited for.
+//!
+//! **A poll.** `replica/follow.rs` reads the head, its own row and the event at what it has applied, in one statement;
+//! [`replica::protocol::Member`] says what that means: renew, apply, join again, load anew, refuse. Once everything up to
+//! the polled head is in, the index may answer for a lease from when the poll was *sent*; only then is it confirmed.
+//!
+//! **Mutations that wait together** share a transaction (`store/group.rs`): each has its turn, its own revision and a
+//! savepoint, one COMMIT makes them all durable, and none is answered before it has returned.
 //!
 //! **A token or session at a Check.** Its digest leads to a thing like any other ([`check::Index`] holds keys, applications,
 //! tokens and sessions in one map by place); from there the entry is followed to what it was made from, to the application
@@ -70,22 +80,24 @@
 //! # What always holds
 //!
 //! - *Deny is zero*: a [`domain::decision::Decision`] that nobody evaluated denies, as its value on the wire does.
-//! - *One view*: an answer rests on one revision of key, owner and tenant. The index is maps in shards, overwritten in
-//!   place; a sequence number, odd while that goes on, has readers start again (`check/index.rs`).
+//! - *One view*: an answer rests on one revision of key, owner and tenant, and on a lease that is valid when it is made.
+//!   The index is maps in shards, overwritten in place; a sequence number, odd while that goes on, has readers start again
+//!   (`check/index/view.rs`).
 //! - *One writer*: only the follower calls [`check::Index::apply`], one revision after the other, for our own commits too;
 //!   so `applied` is a prefix of the ledger, never the highest that was seen (`replica/follow.rs`).
 //! - *Decided under the lock*: whatever a mutation rests on, the caller first of all, is read after the head was locked
 //!   ([`store::Draft::readmit`]). What the gate says before is for a quick refusal only.
-//! - *No gap*: revisions are contiguous and chained by hash; a gap or another chain stops the answers (`store/log.rs`).
+//! - *No gap*: revisions are contiguous and chained by hash; a gap stops the answers until everything was loaded anew, another
+//!   chain until an operator adopts it (`store/log.rs`, `replica/protocol/member.rs`).
 //! - *No restriction unread*: a row or log entry for newer binaries stops this one (`store/rows.rs`).
 //! - *Nobody confers what they do not hold* ([`domain::actor::Actor::may_confer`]).
 //! - *No secret is logged*: credentials and digests have no telling `Debug`; statements and wire dumps are never logged.
 //!
 //! # What is absent
 //!
-//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`. Envoy's
-//! ext_authz, TLS, PostgreSQL and MySQL, and with them several replicas, leases and the barrier among them, are not here. A
-//! Check does not wait for an unknown credential to arrive from elsewhere, as there is no elsewhere.
+//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`. Envoy's ext_authz and TLS are not here.
+//! Replicas do not call each other: hints and confirmations go through the database (PostgreSQL's LISTEN and NOTIFY; on
+//! MySQL the next poll).
 //!
 //! # Where it differs from what one might expect
 //!
@@ -94,8 +106,9 @@
 //!   event.
 //! - There is no `Change` for each RPC and no `store/commit.rs`: a [`store::Draft`] is the transaction, from the lock to the
 //!   commit, since reading under the lock and writing belong together.
-//! - `replica` has neither lease nor barrier yet; `desk` waits on the follower alone, and an index that may not answer says so
-//!   by one flag.
+//! - A change of the ledger that has no things in it (`ledger.adopt`) is a revision too.
+//! - The keeper asks again every few milliseconds while somebody waits, instead of being told by each replica: with many
+//!   replicas that is the fewer messages.
 //! - `desk` returns the new thing as it was committed rather than reading it back.
 
 pub mod check;

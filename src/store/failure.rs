@@ -24,9 +24,9 @@ pub(super) fn sort(error: DbErr) -> Error {
 pub(super) fn cannot_connect(error: &sqlx::Error) -> Error {
     let refuse = |rule: &str| Error::invalid("--database-url", rule);
     match error {
-        sqlx::Error::Configuration(_) => {
-            refuse("cannot be understood: user, password and path must be percent-encoded")
-        }
+        sqlx::Error::Configuration(_) => refuse(
+            "cannot be understood: user, password and path must be percent-encoded, and parameters be known words",
+        ),
         // Of files and sockets the operating system speaks, and repeats nothing.
         sqlx::Error::Io(cause) => {
             Error::unavailable(format!("the database of --database-url cannot be reached: {}", cause.kind()))

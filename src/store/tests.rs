@@ -28,6 +28,15 @@ impl<F: Future> Future for Dropped<F> {
     }
 }
 
+// The harness of the integration tests, for what no test outside of this crate can reach.
+#[expect(dead_code, reason = "other tests freeze and restart it")]
+#[path = "../../tests/it/harness/daemon.rs"]
+mod daemon;
+#[path = "../../tests/it/harness/mariadb.rs"]
+mod mariadb;
+#[path = "../../tests/it/harness/postgres.rs"]
+mod postgres;
+
 async fn number(db: &DatabaseConnection, sql: &str) -> Result<i64, DbErr> {
     let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
     row.unwrap().try_get_by_index::<i64>(0)
@@ -62,6 +71,36 @@ async fn a_begin_that_was_dropped_in_flight_swallows_no_later_mutation() {
             assert_eq!(seen, 1, "lost after {polls} polls, attempt {attempt}");
         }
     }
+}
+
+/// The same on a pool of one connection of a database server.
+async fn nothing_is_lost_on(url: &str) {
+    let store = Store::open(url, Clock::default()).await.unwrap();
+    let follower = store.for_follower().await.unwrap();
+    store.writer.execute_unprepared("CREATE TABLE thing (revoked BIGINT)").await.unwrap();
+    for polls in 1..=6 {
+        for attempt in 0..10 {
+            store.writer.execute_unprepared("DELETE FROM thing").await.unwrap();
+            store.writer.execute_unprepared("INSERT INTO thing VALUES (0)").await.unwrap();
+            drop(Dropped { future: Box::pin(follower.registry.begin()), polls }.await);
+            let changed = follower.registry.execute_unprepared("UPDATE thing SET revoked = 1").await.unwrap();
+            assert_eq!(changed.rows_affected(), 1, "the mutation was acknowledged");
+            let seen = number(&store.reader, "SELECT revoked FROM thing").await.unwrap();
+            assert_eq!(seen, 1, "lost after {polls} polls, attempt {attempt}");
+        }
+    }
+    follower.close_follower().await;
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_that_was_dropped_in_flight_swallows_nothing_on_postgres() {
+    nothing_is_lost_on(&postgres::database().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_that_was_dropped_in_flight_swallows_nothing_on_mariadb() {
+    nothing_is_lost_on(&mariadb::database().await).await;
 }
 
 #[tokio::test]

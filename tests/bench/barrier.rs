@@ -153,7 +153,9 @@ impl Client {
 }
 
 fn show(title: &str, measured: &mut Measured) {
-    println!("\n{title}\n\n| call | calls | median ms | 99th percentile ms | above ActivateKey |\n|---|---:|---:|---:|---:|");
+    println!(
+        "\n{title}\n\n| call | calls | median ms | 99th percentile ms | above ActivateKey |\n|---|---:|---:|---:|---:|"
+    );
     let bare = measured.activate.at(0.5);
     measured.activate.row("ActivateKey: the same commit, no barrier", bare);
     measured.suspend.row("SuspendKey: with the barrier", bare);
@@ -203,7 +205,9 @@ async fn main() {
     let mut late = Measured::default();
     client.round(&mut late).await;
     let waited = late.suspend.at(1.0).max(late.revoke.at(1.0)).max(late.suspend.at(0.0));
-    println!("\nOne replica stopped (SIGSTOP): the first barrier took {waited:.0} ms (W is 2650 ms for a lease of {LEASE}).");
+    println!(
+        "\nOne replica stopped (SIGSTOP): the first barrier took {waited:.0} ms (W is 2650 ms for a lease of {LEASE})."
+    );
     let mut admin = AdminServiceClient::new(connect(&first.admin).await);
     loop {
         let request = by(root, ListReplicasRequest::default());

@@ -64,9 +64,9 @@ impl On {
 /// A test for each engine: `on_every_engine! { a_property, another }`.
 macro_rules! on_every_engine {
     ($($property:ident),* $(,)?) => {
-        on_every_engine! { @on sqlite Sqlite $($property)* }
-        on_every_engine! { @on postgres Postgres $($property)* }
-        on_every_engine! { @on mariadb MariaDb $($property)* }
+        on_every_engine! { @on on_sqlite Sqlite $($property)* }
+        on_every_engine! { @on on_postgres Postgres $($property)* }
+        on_every_engine! { @on on_mariadb MariaDb $($property)* }
     };
     (@on $module:ident $engine:ident $($property:ident)*) => {
         mod $module {

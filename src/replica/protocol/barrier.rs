@@ -68,7 +68,10 @@ struct Confirmed {
 enum Fence {
     /// To be written: it has not confirmed this revision.
     Wanted(i64),
-    /// Written or seen; to be deleted then.
+    /// Asked for at the database, which does not say of whom it was done: to be deleted then if the row is seen fencing. One
+    /// that had confirmed in time is active still, and may be shut out by another later.
+    Written(Moment),
+    /// Seen; to be deleted then. A row that is fencing is never active again.
     Until(Moment),
 }
 
@@ -170,6 +173,11 @@ impl Barriers {
             Fence::Wanted(below) => {
                 peers.iter().any(|peer| peer.id == *id && !peer.is_fencing && peer.applied < *below)
             }
+            Fence::Written(until) => {
+                let until = *until;
+                *fence = Fence::Until(until);
+                peers.iter().any(|peer| peer.id == *id && peer.is_fencing)
+            }
             Fence::Until(_) => peers.iter().any(|peer| peer.id == *id && peer.is_fencing),
         });
         for peer in peers.iter().filter(|peer| peer.is_fencing) {
@@ -210,7 +218,7 @@ impl Barriers {
             match fence {
                 Fence::Wanted(below) => wanted.entry(*below).or_default().push(id.clone()),
                 Fence::Until(time) if now >= *time => ended.push(id.clone()),
-                Fence::Until(_) => {}
+                Fence::Until(_) | Fence::Written(_) => {}
             }
         }
         let mut deeds: Vec<Deed> = wanted.into_iter().map(|(below, ids)| Deed::Fence { ids, below }).collect();
@@ -220,12 +228,12 @@ impl Barriers {
         deeds
     }
 
-    /// Rows were made fencing, that commit having returned before `now`.
+    /// Rows were made fencing, where they were active and silent still, that commit having returned before `now`.
     pub fn fenced(&mut self, ids: &[ReplicaId], now: Moment) {
         let until = now.after(Timing::new(self.lease).wait());
         for id in ids {
             if let Some(fence) = self.fences.get_mut(id) {
-                *fence = Fence::Until(until);
+                *fence = Fence::Written(until);
             }
         }
     }
@@ -245,7 +253,7 @@ impl Barriers {
             None => waiting.since.after(unread),
         });
         let fences = self.fences.values().filter_map(|fence| match fence {
-            Fence::Wanted(_) => None,
+            Fence::Wanted(_) | Fence::Written(_) => None,
             Fence::Until(time) => Some(*time),
         });
         deadlines.chain(fences).min()
@@ -336,6 +344,19 @@ mod tests {
         assert_eq!(barriers.deeds(at(20_000 + WAIT)), [Deed::Remove(ids.clone())]);
         barriers.removed(&ids);
         assert_eq!(barriers.seen(&[], 3, &seen(vec![peer("a", 8)]), at(32_251)), [(2, Outcome::Settled)]);
+    }
+
+    #[test]
+    fn one_that_confirmed_just_before_it_was_to_be_shut_out_is_not_removed() {
+        let mut barriers = begun();
+        barriers.seen(&[R], 2, &seen(vec![peer("a", 7), peer("b", 6)]), at(1001));
+        barriers.time_out(at(1000 + WAIT));
+        barriers.fenced(&["b".to_owned()], at(20_000));
+        // This process stops here for long: it has not seen what became of the row.
+        assert_eq!(barriers.deeds(at(90_000)), []);
+        assert_eq!(barriers.question(), Some(vec![]), "it looks first");
+        barriers.seen(&[], 2, &seen(vec![peer("a", 7), peer("b", 7)]), at(90_000));
+        assert_eq!((barriers.deeds(at(190_000)), barriers.question()), (vec![], None));
     }
 
     #[test]

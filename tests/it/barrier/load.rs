@@ -53,7 +53,9 @@ pub(super) struct Load {
     board: Mutex<VecDeque<Arc<Watched>>>,
     next: AtomicU64,
     is_over: AtomicBool,
+    /// What was answered that nobody should be answered, and what was asked again.
     strange: Mutex<BTreeMap<String, u64>>,
+    retried: Mutex<BTreeMap<String, u64>>,
 }
 
 fn bump(count: &AtomicU64) {
@@ -78,6 +80,7 @@ impl Load {
             next: AtomicU64::new(1),
             is_over: AtomicBool::new(false),
             strange: Mutex::default(),
+            retried: Mutex::default(),
         })
     }
 
@@ -119,6 +122,19 @@ impl Load {
         *self.strange.lock().entry(text).or_default() += 1;
     }
 
+    /// Why something was asked again, without what is different each time.
+    fn note_retry(&self, doing: &str, status: &Status) {
+        bump(&self.counts.retried);
+        let message: String = status.message().chars().filter(|c| !c.is_ascii_digit()).take(48).collect();
+        *self.retried.lock().entry(format!("{doing}: {:?} {message}", status.code())).or_default() += 1;
+    }
+
+    /// Why what was asked again.
+    pub(super) fn why_retried(&self) -> String {
+        let retried = self.retried.lock();
+        retried.iter().map(|(why, count)| format!("\n  {count:6} {why}")).collect()
+    }
+
     async fn change(self: Arc<Self>, client: u64) {
         let mut dice = Dice(0xba11 + client);
         let mut count = 0_u64;
@@ -156,6 +172,7 @@ impl Load {
                 Some((made.key.unwrap().name, self.watch(made.credential, made.revision)))
             }
             Err(status) => {
+                self.note_retry("create", &status);
                 if !is_worth_another_try(&status) {
                     self.note_strange("create", &status);
                 }
@@ -177,7 +194,7 @@ impl Load {
             match self.try_to_take_away(at, way, name, watched, &request_id, limit).await {
                 Ok(()) => break,
                 Err(status) => {
-                    bump(&self.counts.retried);
+                    self.note_retry("end", &status);
                     if !is_worth_another_try(&status) || status.code() == Code::Internal {
                         self.note_strange("end", &status);
                     }
@@ -246,7 +263,7 @@ impl Load {
         let mut count = 0_usize;
         while !self.is_over() {
             let under_way = MOST - permits.available_permits();
-            sleep(Duration::from_millis(if under_way < EASY { 4 } else { 30 })).await;
+            sleep(Duration::from_millis(if under_way < EASY { 8 } else { 40 })).await;
             while asked.try_join_next().is_some() {}
             let watched = {
                 let board = self.board.lock();
@@ -263,8 +280,10 @@ impl Load {
             asked.spawn(async move {
                 let request =
                     CheckRequest { credential: watched.text.clone(), min_revision: wanted, ..CheckRequest::default() };
+                // One that a replica must catch up for has less time, so that few of them wait at a time.
+                let limit = Duration::from_secs(if wanted > 0 { 2 } else { 30 });
                 let sent = this.now();
-                let answer = CheckServiceClient::new(channel).check(timed(request, Duration::from_secs(30))).await;
+                let answer = CheckServiceClient::new(channel).check(timed(request, limit)).await;
                 this.answered(replica, &watched, sent, wanted, answer.map(tonic::Response::into_inner));
                 drop(permit);
             });

@@ -4,7 +4,6 @@ use super::LEASE;
 use super::relay::Link;
 use super::site::{Engine, PATIENCE, Site};
 use crate::harness::{postgres, process, send};
-use keyward::proto::v1::*;
 use sea_orm::sqlx::postgres::PgConnection;
 use sea_orm::sqlx::{AssertSqlSafe, Executor as _};
 use std::time::Instant;

@@ -245,8 +245,13 @@ impl Site {
     /// Waits until a replica answers Checks.
     pub(super) async fn until_it_serves(&self, number: usize) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.replicas[number].allows(&self.owner).await {
-            assert!(Instant::now() < deadline, "replica {number} does not come back");
+        loop {
+            let answer = self.replicas[number].check(&self.owner).await;
+            if answer.as_ref().is_ok_and(|answer| answer.decision() == Decision::Allowed) {
+                return;
+            }
+            let log = || self.replicas[number].process.lock().as_ref().map(Process::logged).unwrap_or_default();
+            assert!(Instant::now() < deadline, "replica {number} does not come back: {answer:?}\n{}", log());
             sleep(Duration::from_millis(20)).await;
         }
     }

@@ -1,8 +1,10 @@
 //! The real program as a process of its own, for what only a process can show: signals, exit codes, output, kills.
 
-use std::io::{BufRead as _, BufReader, Read};
+use parking_lot::Mutex;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tonic::transport::{Channel, Endpoint};
@@ -58,6 +60,18 @@ fn drained(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
+/// The same line by line, so that it can be looked at meanwhile.
+fn kept(mut pipe: impl BufRead + Send + 'static, lines: Arc<Mutex<String>>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        while pipe.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
+            lines.lock().push_str(&String::from_utf8_lossy(&bytes));
+            bytes.clear();
+        }
+        lines.lock().clone()
+    })
+}
+
 /// `keyward serve` on free ports; killed when dropped.
 pub struct Process {
     child: Child,
@@ -69,6 +83,8 @@ pub struct Process {
     pub ops_addr: String,
     /// What it logged until it was serving.
     pub log: String,
+    /// What it logged since.
+    since: Arc<Mutex<String>>,
 }
 
 impl Process {
@@ -100,6 +116,7 @@ impl Process {
             admin_addr: String::new(),
             ops_addr: String::new(),
             log: String::new(),
+            since: Arc::default(),
         };
         loop {
             let mut line = String::new();
@@ -114,7 +131,7 @@ impl Process {
                 server.data_addr = address("data");
                 server.admin_addr = address("admin");
                 server.ops_addr = address("ops");
-                server.stderr = Some(drained(stderr));
+                server.stderr = Some(kept(stderr, Arc::clone(&server.since)));
                 return Ok(server);
             }
         }
@@ -126,6 +143,11 @@ impl Process {
 
     pub fn admin(&self) -> Channel {
         Endpoint::from_shared(format!("http://{}", self.admin_addr)).unwrap().connect_lazy()
+    }
+
+    /// What it logged since it was serving, so far.
+    pub fn logged(&self) -> String {
+        self.since.lock().clone()
     }
 
     /// Sends it a signal, such as `STOP`.
