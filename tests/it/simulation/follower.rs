@@ -100,7 +100,8 @@ impl World {
     }
 
     pub fn polled(&mut self, process: usize, sent: Sent, polled: Polled) {
-        let sent = if self.makes(Misuse::LeaseFromReply) { self.sent(process) } else { sent };
+        let local = if self.makes(Misuse::LeaseFromReply) { self.clock(process) } else { sent.local };
+        let sent = Sent { local, ..sent };
         let follower = &mut self.processes[process].follower;
         let Some(member) = &mut follower.member else { return };
         let next = member.polled(&polled);

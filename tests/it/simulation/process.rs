@@ -1,10 +1,10 @@
 //! A process: what it holds in memory, its clock, and which step leads where.
 
+use super::Misuse;
 use super::database::{Answer, Credential};
 use super::follower::Follower;
 use super::keeper::Keeper;
 use super::world::{World, drifting};
-use super::Misuse;
 use crate::harness::settings::Dice;
 use keyward::domain::clock::Moment;
 use keyward::replica::protocol::{Polled, Ticket};

@@ -2,7 +2,7 @@
 
 use super::database::{Credential, Database, Query};
 use super::process::{Process, Purpose, Step};
-use super::{LEASE, Misuse};
+use super::{Counts, LEASE, Misuse};
 use crate::harness::settings::Dice;
 use keyward::domain::clock::Moment;
 use keyward::replica::protocol::Timing;
@@ -15,7 +15,7 @@ pub const MILLI: u64 = 1_000;
 pub const SECOND: u64 = 1_000 * MILLI;
 /// How long there are faults, and how long everything has to come right afterwards.
 const TROUBLED: u64 = 8 * SECOND;
-const QUIET: u64 = 5 * SECOND;
+const QUIET: u64 = 8 * SECOND;
 
 /// A clock may be wrong by so many millionths: a twelfth.
 const DRIFT: u64 = 83_333;
@@ -24,9 +24,18 @@ const DRIFT: u64 = 83_333;
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A statement reaches the database.
-    Arrive { process: usize, epoch: u64, number: u64, query: Query },
+    Arrive {
+        process: usize,
+        epoch: u64,
+        number: u64,
+        query: Query,
+    },
     /// Something happens in a process, unless it is stopped or is another by now.
-    Process { process: usize, epoch: u64, step: Step },
+    Process {
+        process: usize,
+        epoch: u64,
+        step: Step,
+    },
     /// A client asks somebody to revoke something.
     Request,
     /// A client asks somebody about everything.
@@ -57,28 +66,6 @@ impl PartialOrd for Due {
 impl Ord for Due {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.time, self.number).cmp(&(other.time, other.number))
-    }
-}
-
-/// What was counted in a run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    pub events: u64,
-    pub promises: u64,
-    pub checks: u64,
-    pub allowed: u64,
-    pub faults: u64,
-    pub fenced: u64,
-}
-
-impl Counts {
-    pub fn add(&mut self, other: Self) {
-        self.events += other.events;
-        self.promises += other.promises;
-        self.checks += other.checks;
-        self.allowed += other.allowed;
-        self.faults += other.faults;
-        self.fenced += other.fenced;
     }
 }
 
@@ -343,7 +330,7 @@ impl World {
     /// The oracle: what would each process answer to a check that it received just now?
     fn look_at_all(&mut self) {
         let wait = u64::try_from(self.timing.wait().as_micros()).unwrap();
-        let longest = u64::try_from(LEASE.as_micros()).unwrap() * 12 / 11 + 1;
+        let longest = u64::try_from(LEASE.as_micros()).unwrap() * 12 / 11 + MILLI;
         for process in 0..self.processes.len() {
             let own = &self.processes[process];
             if !self.would_answer(process) {
