@@ -43,6 +43,7 @@ mod road;
 mod serve;
 mod sessions;
 mod signing;
+mod simulation;
 mod store;
 mod tidy;
 mod tokens;
