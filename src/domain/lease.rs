@@ -39,6 +39,12 @@ impl Timing {
         self.lease / 4
     }
 
+    /// How long a connection may take to be made again. It may be longer than a statement, and must not be as short where
+    /// leases are: whoever gives up too early never has one.
+    pub fn connect_timeout(self) -> Duration {
+        (self.lease / 2).max(Duration::from_secs(3))
+    }
+
     /// How long a replica sleeps between two polls unless it is told that there is something to see.
     pub fn poll_interval(self) -> Duration {
         Duration::from_millis(250).min(self.lease / 8)

@@ -104,6 +104,10 @@ impl Follower {
                 Err(failure) => {
                     self.note_failure(&failure);
                     sleep(self.timing.poll_interval()).await;
+                    if !matches!(failure, Error::Internal(_)) {
+                        // In vain or not, the next look tells.
+                        let _made = timeout(self.timing.connect_timeout(), self.store.reconnect_follower()).await;
+                    }
                 }
             }
             self.shared.index.sweep(self.clock.now());

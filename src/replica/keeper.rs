@@ -74,6 +74,7 @@ pub(super) struct Keeper {
     is_look_wanted: bool,
     pause: Duration,
     next_question: Instant,
+    last_failure: String,
 }
 
 impl Keeper {
@@ -101,6 +102,7 @@ impl Keeper {
             is_look_wanted: false,
             pause: SHORTEST_PAUSE,
             next_question: Instant::now(),
+            last_failure: String::new(),
         }
     }
 
@@ -190,9 +192,13 @@ impl Keeper {
             return;
         }
         let (store, limit) = (self.store.clone(), self.timing.statement_timeout());
+        let patience = self.timing.connect_timeout();
         self.tasks.spawn(async move {
             let answer = timeout(limit, store.roll(&revisions)).await;
             let answer = answer.unwrap_or_else(|_| Err(Error::unavailable("the database does not answer")));
+            if answer.is_err() {
+                let _made = timeout(patience, store.reconnect_keeper()).await;
+            }
             Done::Asked { revisions, begun_before, seen: answer.map(seen) }
         });
     }
@@ -206,7 +212,7 @@ impl Keeper {
     }
 
     fn perform(&mut self, deed: Deed) {
-        let (store, limit) = (self.store.clone(), self.timing.statement_timeout());
+        let (store, limit) = (self.store.clone(), self.timing.connect_timeout());
         self.tasks.spawn(async move {
             match deed {
                 Deed::Fence { ids, below } => {
@@ -234,12 +240,19 @@ impl Keeper {
                 self.is_asking = false;
                 match seen {
                     Ok(mut seen) => {
+                        self.last_failure.clear();
                         self.speak_for_ourselves(&mut seen);
                         let over = self.barriers.seen(&revisions, begun_before, &seen, boot_time());
                         self.finish(over);
                         self.tell_outstanding();
                     }
-                    Err(failure) => tracing::warn!("the replicas cannot be read: {failure}"),
+                    Err(failure) => {
+                        let failure = failure.to_string();
+                        if failure != self.last_failure {
+                            tracing::warn!("the replicas cannot be read: {failure}");
+                            self.last_failure = failure;
+                        }
+                    }
                 }
             }
             Done::Fenced { ids, is_done } => {

@@ -187,6 +187,17 @@ impl Store {
         Ok(())
     }
 
+    /// Makes the follower's connection anew, if it is lost. A poll has too little time for it on a busy machine: whoever has
+    /// failed to poll waits here for longer.
+    pub async fn reconnect_follower(&self) -> Result<()> {
+        self.follower.ping().await.map_err(sort)
+    }
+
+    /// The same for what is read of other replicas.
+    pub async fn reconnect_keeper(&self) -> Result<()> {
+        self.keeper.ping().await.map_err(sort)
+    }
+
     /// Polls (R2): the head, the own row, and the event at `applied`, in one statement.
     pub async fn poll(&self, id: &str, applied: i64) -> Result<Poll> {
         let row = self.follower.query_one(&poll_statement(id, applied)).await.map_err(sort)?;
