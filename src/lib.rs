@@ -40,9 +40,10 @@
 //! **CreateKey.** `grpc/keys.rs`: `Gate::admit` makes a [`check::Caller`] of the metadata, by the same check as everyone's,
 //! and says early what the caller may not touch; `grpc/convert.rs` takes the message apart, naming each field, so that a
 //! new one stops the build. [`desk::keys::create`] runs in a task that a client cannot cancel by going away
-//! ([`desk::detached`]). [`store::Store::begin`] locks the head of the ledger, the caller's proof is read again from the
-//! rows, and what the caller may do and confer is decided on what cannot change any more. [`store::Draft::commit`] writes
-//! rows, change log, event, chain and head in one transaction. [`replica::Ledger::applied`] tells the follower and waits:
+//! ([`desk::detached`]). [`store::Store::begin`] waits for its turn under the lock of the ledger's head, which those share who
+//! come at the same time (`store/group.rs`); the caller's proof is read again from the rows, and what the caller may do and
+//! confer is decided on what cannot change any more. [`store::Draft::commit`] writes rows, change log, event, chain and head
+//! in that one transaction. [`replica::Ledger::applied`] tells the follower and waits:
 //! `replica/follow.rs` reads the log, verifies the chain, and puts the revision into the index by [`check::Index::apply`],
 //! which cannot fail. Only then does the credential leave, once.
 //!
@@ -104,8 +105,8 @@
 //! - A [`domain::change::Change`] carries the whole thing as it is afterwards, not a verb: a row is the last change of its
 //!   thing and the index the fold of the log, so rows, log and index cannot disagree about what a verb means. The verb is in the
 //!   event.
-//! - There is no `Change` for each RPC and no `store/commit.rs`: a [`store::Draft`] is the transaction, from the lock to the
-//!   commit, since reading under the lock and writing belong together.
+//! - There is no `Change` for each RPC and no `store/commit.rs`: a [`store::Draft`] is the turn in a transaction, from the
+//!   lock to the commit, since reading under the lock and writing belong together.
 //! - A change of the ledger that has no things in it (`ledger.adopt`) is a revision too.
 //! - The keeper asks again every few milliseconds while somebody waits, instead of being told by each replica: with many
 //!   replicas that is the fewer messages.

@@ -48,15 +48,17 @@ impl Delayed {
     /// Whether these rows can wait: regular keys that are new, or that were read in this group and keep their secrets,
     /// with nothing in them that the database might refuse. Everything else is written in its turn.
     pub(super) fn may_take(&self, changes: &[Change], cache: &Cache) -> bool {
+        let mut places = HashSet::new();
         changes.iter().all(|change| match change {
             Change::Key(key) => {
                 let place = (key.tenant.clone(), key.id.clone());
                 let is_simple = key.kind == KeyType::Regular && is_storable(key) && !self.places.contains(&place);
+                let is_once = places.insert(place.clone());
                 let are_secrets_kept = || {
                     let before = cache.keys.get(&place).and_then(Option::as_ref);
                     before.is_some_and(|before| before.secrets == key.secrets)
                 };
-                is_simple && (change.is_new() || are_secrets_kept())
+                is_simple && is_once && (change.is_new() || are_secrets_kept())
             }
             Change::Root(_)
             | Change::Tenant(_)
@@ -83,6 +85,16 @@ impl Delayed {
             self.changed_keys.push(row);
         }
         Ok(())
+    }
+
+    /// Takes in what another has kept.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.places.extend(other.places);
+        self.digests.extend(other.digests);
+        self.names.extend(other.names);
+        self.new_keys.append(&mut other.new_keys);
+        self.new_secrets.append(&mut other.new_secrets);
+        self.changed_keys.append(&mut other.changed_keys);
     }
 
     /// Writes what waited. What gives up a name comes before what may take it.

@@ -1,6 +1,7 @@
 //! What a group writes: of each mutation its rows at once, and the log of all together at the end.
 
 use super::Work;
+use super::delayed::Delayed;
 use crate::domain::change::{Change, Event};
 use crate::domain::clock::Time;
 use crate::error::{Error, Result};
@@ -56,12 +57,13 @@ impl Work {
         let revision = head.revision.saturating_add(1);
         let mut payloads = Vec::with_capacity(changes.len());
         let mut log = Vec::with_capacity(changes.len());
+        let mut delayed = Delayed::default();
         let is_bulk = !may_wait && is_bulk(&changes);
         for (place, change) in changes.iter_mut().enumerate() {
             let is_new = change.is_new();
             change.set_revision(revision);
             if let (true, Change::Key(key)) = (may_wait, &*change) {
-                self.delayed.lock().take(key, is_new)?;
+                delayed.take(key, is_new)?;
             } else if !is_bulk {
                 write::write(&self.transaction, change, is_new).await?;
             }
@@ -98,7 +100,11 @@ impl Work {
         let mut event = rows::event_row(event, chain::changes_hash(payloads.iter().map(String::as_str)))?;
         let chain = chain::link(&head.chain, &event);
         event.chain = chain.to_vec();
-        // Nothing can fail any more.
+        if !is_storable(&event) {
+            return Err(Error::internal("an event has a text that its column does not take"));
+        }
+        // Nothing can fail any more that is this mutation's own.
+        self.delayed.lock().append(delayed);
         let mut record = self.record.lock();
         record.changes.append(&mut log);
         record.events.push(event);
@@ -140,6 +146,14 @@ impl Work {
             .map_err(sort)?;
         Ok(())
     }
+}
+
+/// Whether every engine stores the texts of an event as they are: written together, one that is refused is everybody's.
+fn is_storable(event: &audit_event::Model) -> bool {
+    let audit_event::Model { kind, actor, credential_id, subject, request_id, source_ip, .. } = event;
+    [(kind, 64), (actor, 255), (credential_id, 64), (subject, 255), (request_id, 128), (source_ip, 64)]
+        .into_iter()
+        .all(|(text, most)| text.chars().count() <= most && !text.contains('\0'))
 }
 
 fn replay_row(entry: &Entry, replay: Replay, revision: i64, now: Time) -> replay::Model {
