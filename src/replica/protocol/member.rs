@@ -31,9 +31,9 @@ pub enum Next {
     CatchUpByLoading,
     /// Stop answering until an operator adopts it: this ledger is not the continuation of what was followed.
     Refuse(String),
-    /// Apply what came after `from` at least up to the polled head, then call [`Member::published`].
+    /// Apply what came after `from` at least up to the polled head, then [`Member::valid_until`] says how long.
     Apply,
-    /// Nothing is missing: call [`Member::published`].
+    /// Nothing is missing: [`Member::valid_until`] says how long it may answer.
     Renew,
 }
 
