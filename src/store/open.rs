@@ -360,6 +360,18 @@ impl Store {
     }
 }
 
+/// Takes back whatever transaction may be open on a connection that goes back to its pool. One that does not answer in time
+/// is closed: the pool waits for it without end, and where it has no other, nobody would ever get one again.
+async fn taken_back<C>(
+    rollback: impl Future<Output = Result<C, sqlx::Error>>,
+    lease: Duration,
+) -> Result<bool, sqlx::Error> {
+    match timeout(lease / 4, rollback).await {
+        Ok(done) => done.map(|_| true),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
+    }
+}
+
 /// Waits for a first connection, which tells what is wrong; a pool would only tell that none became free.
 async fn bounded_connect<T>(connecting: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
     match timeout(ACQUIRE_TIMEOUT, connecting).await {

@@ -8,6 +8,7 @@ mod history;
 mod load;
 mod mistakes;
 mod outage;
+mod pruned;
 mod relay;
 mod restored;
 mod site;

@@ -3,6 +3,7 @@
 
 use super::{
     ACQUIRE_TIMEOUT, LOCK_TIMEOUT, PING_AFTER, Purpose, STATEMENT_TIMEOUT, bounded_connect, refuse_parameters,
+    taken_back,
 };
 use crate::error::{Error, Result};
 use crate::store::failure::cannot_connect;
@@ -108,12 +109,7 @@ pub(super) fn pool(
                 })
             })
             // A `BEGIN` that was dropped in flight leaves a transaction open that nobody knows of.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.execute("ROLLBACK").await?;
-                    Ok(true)
-                })
-            })
+            .after_release(move |connection, _| Box::pin(taken_back(connection.execute("ROLLBACK"), lease)))
         });
     pool
 }

@@ -3,6 +3,7 @@
 
 use super::{
     ACQUIRE_TIMEOUT, LOCK_TIMEOUT, PING_AFTER, Purpose, STATEMENT_TIMEOUT, bounded_connect, refuse_parameters,
+    taken_back,
 };
 use crate::error::{Error, Result};
 use crate::store::failure::cannot_connect;
@@ -78,13 +79,10 @@ pub(super) fn pool(options: &PgConnectOptions, purpose: Purpose, lease: Duration
         .record_stmt_in_spans(false)
         .connect_lazy(true)
         .map_sqlx_postgres_opts(move |_| session.clone())
-        .map_sqlx_postgres_pool_opts(|options| {
+        .map_sqlx_postgres_pool_opts(move |options| {
             // A `BEGIN` that was dropped in flight leaves a transaction open that nobody knows of.
-            options.after_release(|connection, _| {
-                Box::pin(async move {
-                    sqlx::Executor::execute(connection, "ROLLBACK").await?;
-                    Ok(true)
-                })
+            options.after_release(move |connection, _| {
+                Box::pin(taken_back(sqlx::Executor::execute(connection, "ROLLBACK"), lease))
             })
         });
     pool
