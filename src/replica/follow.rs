@@ -31,6 +31,9 @@ const PRUNE_EVERY: i64 = 10_000;
 /// must not have the database asked without end.
 const LOOK_GAP: Duration = Duration::from_millis(10);
 
+/// How long it may take to verify or to read everything: far longer than it does, and not for ever.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// How long what is not part of a poll may take.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -111,7 +114,8 @@ impl Follower {
                 }
             }
             self.shared.index.sweep(self.clock.now());
-            if let Err(failure) = self.tend().await {
+            // What is not done in time is gone on with the next time: polls must not wait for it.
+            if let Ok(Err(failure)) = timeout(self.timing.statement_timeout(), self.tend()).await {
                 tracing::warn!("what belongs to following the ledger could not be done: {failure}");
             }
         }
@@ -259,7 +263,8 @@ impl Follower {
     async fn load(&mut self) -> Result<()> {
         let polled = self.poll(0).await?;
         // What was changed while nobody followed would otherwise be taken for what was written.
-        self.store.verify(VERIFIED, VERIFIED_CHANGES).await?;
+        let verified = timeout(LOAD_TIMEOUT, self.store.verify(VERIFIED, VERIFIED_CHANGES)).await;
+        verified.map_err(|_| Error::unavailable("the database does not answer"))??;
         self.shared.index.clear();
         let now = self.clock.now();
         let is_forgotten = |change: &Change| match change {
@@ -271,13 +276,12 @@ impl Follower {
             }
         };
         let index = &self.shared.index;
-        let head = self
-            .store
-            .snapshot(|head, mut changes| {
-                changes.retain(|change| !is_forgotten(change));
-                index.apply(head.revision, changes);
-            })
-            .await?;
+        let reading = self.store.snapshot(|head, mut changes| {
+            changes.retain(|change| !is_forgotten(change));
+            index.apply(head.revision, changes);
+        });
+        let head = timeout(LOAD_TIMEOUT, reading).await;
+        let head = head.map_err(|_| Error::unavailable("the database does not answer"))??;
         let applied = head.revision;
         self.member = Some(Member::new(self.timing, polled.cluster_id, head));
         self.is_in_doubt = false;

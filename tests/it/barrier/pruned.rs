@@ -9,7 +9,7 @@ use sea_orm::sqlx;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_behind_the_floor_of_the_log_loads_anew_and_a_start_needs_no_more_than_is_left() {
-    let mut site = Site::start(Engine::Postgres, 2, LEASE).await;
+    let site = Site::start(Engine::Postgres, 2, LEASE).await;
     let (name, revoked) = site.key("revoked").await;
     site.replicas[1].signal("STOP");
     send!(site.owner(0).keys(), revoke_key, RevokeKeyRequest { name: &*name }).unwrap();
