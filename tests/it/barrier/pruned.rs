@@ -13,9 +13,9 @@ async fn a_replica_behind_the_floor_of_the_log_loads_anew_and_a_start_needs_no_m
     let (name, revoked) = site.key("revoked").await;
     site.replicas[1].signal("STOP");
     send!(site.owner(0).keys(), revoke_key, RevokeKeyRequest { name: &*name }).unwrap();
-    let (_, first) = site.key("first").await;
-    let (_, last) = site.key("last").await;
-    let floor = site.owner(0).key("tenants/-").issued().await.revision;
+    let first = site.owner(0).key("tenants/-").issued().await.credential;
+    let made = site.owner(0).key("tenants/-").issued().await;
+    let (last, floor) = (made.credential, made.revision);
     let store = Store::open(&site.url, Clock::default()).await.unwrap();
     store.prune(floor).await.unwrap();
     store.close().await.unwrap();
