@@ -292,8 +292,12 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock, timing: Timi
             return follower.leave().await;
         }
         let mut keeper = Keeper::new(store.clone(), timing, Arc::clone(&shared), progress, incoming);
-        live(&store, &shared, &mut follower, &mut keeper, leaving).await;
+        let told = live(&store, &shared, &mut follower, &mut keeper, leaving).await;
         store.close_follower().await;
+        if let Some(told) = told {
+            // Whoever asked may not wait for the answer.
+            let _gone = told.send(());
+        }
     };
     std::thread::Builder::new()
         .name("replica".to_owned())
@@ -329,14 +333,14 @@ async fn hear(mut hints: Hints, shared: &Shared) -> Error {
     }
 }
 
-/// Follows and keeps until nobody asks any more, or this replica is to leave.
+/// Follows and keeps until nobody asks any more, or this replica is to leave; whom to tell once it has.
 async fn live(
     store: &Store,
     shared: &Shared,
     follower: &mut Follower,
     keeper: &mut Keeper,
     mut leaving: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
-) {
+) -> Option<oneshot::Sender<()>> {
     let told = tokio::select! {
         () = follower.run() => None,
         () = keeper.run() => None,
@@ -344,10 +348,7 @@ async fn live(
         told = leaving.recv() => told,
     };
     follower.leave().await;
-    if let Some(told) = told {
-        // Whoever asked may not wait for the answer.
-        let _gone = told.send(());
-    }
+    told
 }
 
 /// However it ends, nobody keeps this index current any more.
