@@ -23,6 +23,8 @@ use keyward::proto::v1::*;
 use keyward::server::Server;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::collections::VecDeque;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -212,13 +214,16 @@ async fn main() {
         }
         None => (format!("sqlite:{}", folder.path().join("keyward.db").display()), None),
     };
+    let master = folder.path().join("master.key");
+    let file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(&master);
+    file.and_then(|mut file| file.write_all(b"dGhlIG1hc3RlciBrZXkgb2YgYSBiZW5jaDogMzIgYnk=\n")).expect("a master key");
     let args = ServeArgs {
         database_url: Some(url.into()),
         data_addr: Some("127.0.0.1:0".to_owned()),
         admin_addr: Some("127.0.0.1:0".to_owned()),
         ops_addr: Some("127.0.0.1:0".to_owned()),
         root_key_file: Some(folder.path().join("root.key")),
-        master_key_file: Some(folder.path().join("master.key")),
+        master_key_file: Some(master),
         mail_dir: Some(folder.path().join("mail")),
         log: Some("error".to_owned()),
         ..ServeArgs::default()
