@@ -98,7 +98,10 @@ fn doors(server: &TestServer, asker: &str, stranger: &str) -> Vec<Door> {
         Door::new("raw-open", &data).raw().failing_open(),
         Door::new("fixed", &data).saying("resource", "docs/1").saying("action", "read"),
         Door::new("observe", &data).saying("mode", "observe"),
-        Door::new("observe-fixed", &data).saying("mode", "observe").saying("resource", "docs/2").saying("action", "read"),
+        Door::new("observe-fixed", &data)
+            .saying("mode", "observe")
+            .saying("resource", "docs/2")
+            .saying("action", "read"),
         Door::new("acme", &data).saying("tenant", "tenants/acme"),
         Door::new("beta", &data).saying("tenant", "tenants/beta"),
         Door::new("nowhere-open", &data).saying("tenant", "tenants/nowhere").failing_open(),

@@ -60,8 +60,18 @@ fn rows(world: &World) -> Vec<Row> {
             row(door, "by a query parameter", get(&format!("/a?b=c&api_key={good}&d"), &[]), Passed),
             row(door, "by a cookie", get("/a", &[("cookie", &format!("a=b; kw={good}; c=d"))]), Passed),
             row(door, "the scheme in any case", get("/a", &[("authorization", &format!("bEARER {good}"))]), Passed),
-            row(door, "beside another scheme", get("/a", &[("authorization", "Basic eDp5"), ("x-api-key", good)]), Passed),
-            row(door, "with its second secret", get("/a", &[("x-api-key", double), ("x-secret-key", secret_key)]), Passed),
+            row(
+                door,
+                "beside another scheme",
+                get("/a", &[("authorization", "Basic eDp5"), ("x-api-key", good)]),
+                Passed,
+            ),
+            row(
+                door,
+                "with its second secret",
+                get("/a", &[("x-api-key", double), ("x-secret-key", secret_key)]),
+                Passed,
+            ),
             row(door, "any method", request("DELETE", "API.example:81", "/a/", &[("x-api-key", good)]), Passed),
             row(door, "no credential", get("/a", &[]), Denied(401, "MISSING")),
             row(door, "another scheme only", get("/a", &[("authorization", "Basic eDp5")]), Denied(401, "MISSING")),
@@ -78,17 +88,37 @@ fn rows(world: &World) -> Vec<Row> {
                 Denied(401, "SECRET_KEY_MISMATCH"),
             ),
             row(door, "a key that may do something else", with(other), Denied(403, "NOT_GRANTED")),
-            row(door, "another host", request("GET", "other.example", "/a", &[("x-api-key", good)]), Denied(403, "NOT_GRANTED")),
+            row(
+                door,
+                "another host",
+                request("GET", "other.example", "/a", &[("x-api-key", good)]),
+                Denied(403, "NOT_GRANTED"),
+            ),
             row(door, "from there", near(nearby, "192.0.2.7"), Passed),
             row(door, "from elsewhere", near(nearby, "198.51.100.7"), Denied(403, "IP_NOT_ALLOWED")),
             row(door, "forged further left", near(nearby, "192.0.2.7, 198.51.100.7"), Denied(403, "IP_NOT_ALLOWED")),
             row(door, "from nowhere known", with(nearby), Denied(403, "IP_NOT_ALLOWED")),
             row(door, "on its page", on(paged, "https://good.example/x"), Passed),
-            row(door, "on another page", on(paged, "https://bad.example/good.example/"), Denied(403, "REFERRER_NOT_ALLOWED")),
+            row(
+                door,
+                "on another page",
+                on(paged, "https://bad.example/good.example/"),
+                Denied(403, "REFERRER_NOT_ALLOWED"),
+            ),
             row(door, "on no page", with(paged), Denied(403, "REFERRER_NOT_ALLOWED")),
             // Two credentials, of which somebody else might take the other.
-            row(door, "two headers", get("/a", &[("authorization", &bearer(good)), ("x-api-key", good)]), Denied(401, "MALFORMED")),
-            row(door, "one header twice", get("/a", &[("x-api-key", good), ("x-api-key", other)]), Denied(401, "MALFORMED")),
+            row(
+                door,
+                "two headers",
+                get("/a", &[("authorization", &bearer(good)), ("x-api-key", good)]),
+                Denied(401, "MALFORMED"),
+            ),
+            row(
+                door,
+                "one header twice",
+                get("/a", &[("x-api-key", good), ("x-api-key", other)]),
+                Denied(401, "MALFORMED"),
+            ),
             row(
                 door,
                 "authorization twice",
@@ -107,9 +137,24 @@ fn rows(world: &World) -> Vec<Row> {
                 get(&format!("/a?api_key={good}"), &[("x-api-key", good)]),
                 Denied(401, "MALFORMED"),
             ),
-            row(door, "the query twice", get(&format!("/a?api_key={good}&api_key={good}"), &[]), Denied(401, "MALFORMED")),
-            row(door, "the query spelled otherwise", get(&format!("/a?api%5fkey={good}"), &[]), Denied(401, "MALFORMED")),
-            row(door, "the cookie twice", get("/a", &[("cookie", &format!("kw={good}; kw={good}"))]), Denied(401, "MALFORMED")),
+            row(
+                door,
+                "the query twice",
+                get(&format!("/a?api_key={good}&api_key={good}"), &[]),
+                Denied(401, "MALFORMED"),
+            ),
+            row(
+                door,
+                "the query spelled otherwise",
+                get(&format!("/a?api%5fkey={good}"), &[]),
+                Denied(401, "MALFORMED"),
+            ),
+            row(
+                door,
+                "the cookie twice",
+                get("/a", &[("cookie", &format!("kw={good}; kw={good}"))]),
+                Denied(401, "MALFORMED"),
+            ),
             // Values that no header should have.
             row(door, "a newline in a value", get("/a?api_key=a%0d%0ax-injected:%20b", &[]), Denied(401, "NOT_FOUND")),
             row(door, "not ASCII in the query", get("/a?api_key=%c3%a9", &[]), Denied(401, "NOT_FOUND")),
@@ -136,7 +181,12 @@ fn rows(world: &World) -> Vec<Row> {
             row(door, "a wildcard", at("/**"), Denied(403, "NOT_GRANTED")),
             row(door, "no slash", at("admin"), Unasked(400)),
             row(door, "OPTIONS *", request("OPTIONS", "api.example", "*", &[("x-api-key", good)]), Unasked(404)),
-            row(door, "a tunnel", request("CONNECT", "api.example:443", "api.example:443", &[("x-api-key", good)]), Unasked(404)),
+            row(
+                door,
+                "a tunnel",
+                request("CONNECT", "api.example:443", "api.example:443", &[("x-api-key", good)]),
+                Unasked(404),
+            ),
             row(door, "a whole URL", at("http://api.example/a"), Passed),
             row(door, "a whole URL of another host", at("http://other.example/a"), Denied(403, "NOT_GRANTED")),
             row(door, "not ASCII", with_bytes("GET /\u{e9}", b"", &format!(" HTTP/1.1{tail}")), Unasked(400)),
@@ -154,18 +204,27 @@ fn rows(world: &World) -> Vec<Row> {
         ]);
     }
     // What is no text: as bytes it is refused, as text Envoy has made something else of it.
-    let bytes = || with_bytes("GET /a HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\nx-api-key: ", b"\xff\xfe", "\r\n\r\n");
+    let bytes = || {
+        with_bytes("GET /a HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\nx-api-key: ", b"\xff\xfe", "\r\n\r\n")
+    };
     rows.extend([
         row("raw", "not UTF-8", bytes(), Denied(401, "MALFORMED")),
         row("closed", "not UTF-8", bytes(), Denied(401, "NOT_FOUND")),
     ]);
-    let routed = |method: &str, path: &str, credential: &str| request(method, "routed.example", path, &[("x-api-key", credential)]);
+    let routed = |method: &str, path: &str, credential: &str| {
+        request(method, "routed.example", path, &[("x-api-key", credential)])
+    };
     rows.extend([
         row("closed", "by a route", routed("GET", "/v1/things/5", good), Passed),
         row("closed", "by a route, another thing", routed("GET", "/v1/things/6", good), Denied(403, "NOT_GRANTED")),
         row("closed", "by a route, another method", routed("POST", "/v1/things/5", good), Denied(403, "NOT_GRANTED")),
         row("closed", "by a route, another tenant", routed("GET", "/v1/things/5", foreign), Denied(401, "NOT_FOUND")),
-        row("closed", "a path that steps into a route", routed("GET", "/x/../v1/things/5", good), Denied(403, "NOT_GRANTED")),
+        row(
+            "closed",
+            "a path that steps into a route",
+            routed("GET", "/x/../v1/things/5", good),
+            Denied(403, "NOT_GRANTED"),
+        ),
         row("fixed", "what the listener says", request("GET", "other.example", "/x", &[("x-api-key", good)]), Passed),
         row("fixed", "what the listener says, not held", with(other), Denied(403, "NOT_GRANTED")),
         row("fixed", "and still a path with one reading", at("/x/../a"), Denied(403, "NOT_GRANTED")),
@@ -200,7 +259,11 @@ fn outcome(world: &World, reply: &Reply, reached: &[Value]) -> Outcome {
     let text = format!("{reply:?}");
     let Some(echo) = reply.echo() else {
         assert!(reached.is_empty(), "{reached:?}");
-        assert!(!text.contains("forged") && !text.contains("injected") && !secrets.iter().any(|secret| text.contains(*secret)));
+        assert!(
+            !text.contains("forged")
+                && !text.contains("injected")
+                && !secrets.iter().any(|secret| text.contains(*secret))
+        );
         return match reply.header("x-ext-auth-reason") {
             "" if reply.status == 503 => Failed,
             "" => Unasked(reply.status),

@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 fn program() -> PathBuf {
     let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python/lib");
     let versions = std::fs::read_dir(&lib).into_iter().flatten().flatten();
-    let found = versions.map(|version| version.path().join("site-packages/envoy/_bin/envoy")).find(|path| path.is_file());
+    let found =
+        versions.map(|version| version.path().join("site-packages/envoy/_bin/envoy")).find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("no Envoy below {}: `bash tests/run` installs it", lib.display()))
 }
 
@@ -182,7 +183,16 @@ impl Envoy {
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("envoy.json"), config.to_string()).unwrap();
         let mut command = Command::new(program());
-        command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "50", "-c"]);
+        command.args([
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--log-level",
+            "warning",
+            "--file-flush-interval-msec",
+            "50",
+            "-c",
+        ]);
         command.arg(path("envoy.json")).arg("--admin-address-path").arg(path("admin"));
         let (told, said) = (path("access"), path("log"));
         command.stdin(Stdio::null()).stdout(std::fs::File::create(told).unwrap());
@@ -276,7 +286,7 @@ impl Reply {
 }
 
 /// One exchange over a connection of its own.
-async fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
+pub async fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
     let talk = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         // Envoy may answer before it has read everything.
@@ -290,8 +300,9 @@ async fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or_default();
-    let headers: Vec<(String, String)> =
-        lines.filter_map(|line| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()))).collect();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned())))
+        .collect();
     let is_chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
     let body = if is_chunked { unchunked(body) } else { body.to_owned() };
     Reply { status, headers, body }
