@@ -33,7 +33,7 @@ fn clean_segment(segment: &str) -> Option<String> {
                 rest = tail;
                 if is_unreserved(value) {
                     clean.push(value.into());
-                } else if is_forbidden(value) || (value == b'%' && hides(tail)) {
+                } else if is_forbidden(value) {
                     return None;
                 } else {
                     escape(&mut clean, value);
@@ -46,16 +46,17 @@ fn clean_segment(segment: &str) -> Option<String> {
     }
     // Some servers drop what follows a `;` before they look at dots.
     let bare = clean.split(';').next().and_then(|bare| bare.split("%3B").next());
-    (!matches!(bare, None | Some("" | "." | ".."))).then_some(clean)
+    let is_clear = !clean.split("%25").skip(1).any(|rest| hides(rest.as_bytes()));
+    (is_clear && !matches!(bare, None | Some("" | "." | ".."))).then_some(clean)
 }
 
-/// Whether an escaped `%` before `rest` makes it an escape, of any depth, of what a path may not have.
+/// Whether an escaped `%` before `rest` makes it an escape, of any depth, of what ends or leaves a segment.
 fn hides(mut rest: &[u8]) -> bool {
     while let [b'2', b'5', tail @ ..] = rest {
         rest = tail;
     }
     let [high, low, ..] = rest else { return false };
-    escaped(*high, *low).is_some_and(|value| value == b'.' || is_forbidden(value))
+    escaped(*high, *low).is_some_and(|value| matches!(value, b'.' | b';') || is_forbidden(value))
 }
 
 fn escaped(high: u8, low: u8) -> Option<u8> {

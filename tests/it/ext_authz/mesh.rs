@@ -27,7 +27,7 @@ async fn a_revoked_key_is_refused_by_the_next_request() {
         let key = acme.owner.key("tenants/-").may("http/api.example/**", "get");
         let key = key.with(|key| key.allowed_ips = vec!["127.0.0.1".to_owned()]).issued().await;
         let bearer = format!("Bearer {}", key.credential);
-        let ask = |door| {
+        let ask = |door: &'static str| {
             let (bearer, envoy) = (&bearer, &envoy);
             async move { envoy.send(door, &get("/a", &[("authorization", bearer), ("x-forwarded-for", "10.0.0.1")])).await }
         };
@@ -141,7 +141,7 @@ async fn a_shadow_run_turns_nobody_away_and_tells_what_it_would_have_done() {
     assert!(!format!("{told:?}").contains(good.as_str()));
 
     // Counted apart.
-    let metrics = format!("GET /metrics HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n");
+    let metrics = "GET /metrics HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n";
     let metrics = crate::harness::envoy::exchange(world.server.ops_addr().parse().unwrap(), metrics.as_bytes()).await;
     for expected in [
         "keyward_check_decisions_total{decision=\"ALLOWED\",reason=\"\",surface=\"ext_authz_observe\"} 2",
