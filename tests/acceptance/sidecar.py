@@ -51,7 +51,7 @@ def validate(path, folder):
 class Sidecar:
     """Envoy with an example; `there` says where the ports that the example names really are, as `host:port`."""
 
-    def __init__(self, example, folder, there, edit=None):
+    def __init__(self, example, folder, there, edit=None, **variables):
         self.folder = pathlib.Path(folder) / f"envoy-{example}"
         self.folder.mkdir()
         for beside in EXAMPLES.iterdir():
@@ -59,7 +59,7 @@ class Sidecar:
         for beside in pathlib.Path(folder).iterdir():
             if beside.is_file() and beside.suffix in (".binpb", ".pem"):
                 shutil.copy(beside, self.folder)
-        self.process = None
+        self.process, self.variables = None, variables
         # Another process may take a port between our looking and Envoy's binding it.
         for _ in range(5):
             if self.start(example, there, edit):
@@ -91,7 +91,7 @@ class Sidecar:
             [PROGRAM, "-c", str(path), "--disable-hot-restart", "--use-dynamic-base-id"]
             + ["--concurrency", "1", "--log-level", "warning", "--admin-address-path", str(admin)],
             cwd=self.folder,
-            env=environment(),
+            env=environment(**self.variables),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
