@@ -310,6 +310,35 @@ class Kubernetes(unittest.TestCase):
                 self.assertIn(container[probe]["httpGet"]["port"], ports)
 
 
+class Serving(Server):
+    """`keyward serve` with these arguments and no others, but for where it writes root's credential."""
+
+    def __init__(self, folder, *arguments):
+        self.folder, self.arguments = pathlib.Path(folder), [str(part) for part in arguments]
+        self.start()
+
+    def start(self):
+        path = self.folder / "root.key"
+        path.unlink(missing_ok=True)
+        command = [PROGRAM, "serve", "--root-key-file", str(path), "--log-format", "json", *self.arguments]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+        )
+        log = []
+        for line in self.process.stderr:
+            log.append(line)
+            if '"serving"' in line:
+                break
+        else:
+            raise AssertionError(f"the server ended before it served ({self.process.wait()}):\n{''.join(log)}")
+        fields = json.loads(log[-1])["fields"]
+        self.data, self.admin, self.ops = fields["data"], fields["admin"], fields["ops"]
+        self.reader = threading.Thread(target=self.process.stderr.read)
+        self.reader.start()
+        # Only the first server on a database has one to write.
+        self.root = path.read_text().strip() if path.exists() else None
+
+
 class Configured(unittest.TestCase):
     """A real server with the configuration of each overlay, on SQLite and other ports."""
 
@@ -335,32 +364,11 @@ class Configured(unittest.TestCase):
                 (self.folder / "master.key").unlink(missing_ok=True)
                 (self.folder / "master.key").write_text("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n")
                 (self.folder / "master.key").chmod(0o400)
-                self.served(path)
-
-    def served(self, path):
-        """Starts it, has it say that it is ready, and ends it."""
-        database = f"sqlite:{path.with_suffix('.db')}"
-        command = [PROGRAM, "serve", "--config", str(path), "--root-key-file", str(path.with_suffix(".root"))]
-        process = subprocess.Popen(
-            [*command, "--database-url", database],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(),
-        )
-        try:
-            log = []
-            for line in process.stderr:
-                log.append(line)
-                if '"serving"' in line:
-                    break
-            else:
-                self.fail("".join(log))
-            fields = json.loads(log[-1])["fields"]
-            with urllib.request.urlopen(f"http://{fields['ops']}/readyz", timeout=DEADLINE) as answer:
-                self.assertEqual(answer.status, 200)
-        finally:
-            process.terminate()
-            process.stderr.read()
-            process.stderr.close()
-            self.assertEqual(process.wait(DEADLINE), 0)
+                server = Serving(self.folder, "--config", path, "--database-url", f"sqlite:{path.with_suffix('.db')}")
+                self.addCleanup(server.kill)
+                with urllib.request.urlopen(f"http://{server.ops}/readyz", timeout=DEADLINE) as answer:
+                    self.assertEqual(answer.status, 200)
+                self.assertEqual(server.terminate(), 0)
 
 
 class Postgres:
@@ -406,8 +414,10 @@ class FirstStart(unittest.TestCase):
         while subprocess.run([PROGRAM, *arguments], env=given, capture_output=True, timeout=DEADLINE).returncode != 0:
             self.assertLess(time.monotonic(), deadline, (postgres.folder / "log").read_text())
 
+        anywhere = [part for name in ("data", "admin", "ops") for part in (f"--{name}-addr", "127.0.0.1:0")]
+        start = lambda folder: Serving(folder.name, "--database-url", postgres.url, *anywhere)
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            replicas = list(pool.map(lambda folder: Server(folder.name, database=postgres.url), folders[1:]))
+            replicas = list(pool.map(start, folders[1:]))
         for replica in replicas:
             self.addCleanup(replica.kill)
         [first] = [replica.root for replica in replicas if replica.root]

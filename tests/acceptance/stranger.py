@@ -73,17 +73,16 @@ class Contract:
 
 
 class Server:
-    """`keyward serve` on free ports and a database, if none is named one of its own."""
+    """`keyward serve` on free ports and a database of its own."""
 
-    def __init__(self, folder, mail=None, database=None):
+    def __init__(self, folder, mail=None):
         self.folder = pathlib.Path(folder)
-        self.database = database or f"sqlite:{self.folder / 'keyward.db'}"
         self.mail = mail or ["--mail-dir", str(self.folder / "mail")]
         self.process = None
         self.start()
 
     def start(self):
-        arguments = ["serve", "--log-format", "json", "--database-url", self.database]
+        arguments = ["serve", "--log-format", "json", "--database-url", f"sqlite:{self.folder / 'keyward.db'}"]
         arguments += ["--root-key-file", str(self.folder / "root.key"), *self.mail]
         for listener in ("data", "admin", "ops"):
             arguments += [f"--{listener}-addr", "127.0.0.1:0"]
@@ -110,9 +109,7 @@ class Server:
         # Nobody reads on, but somebody must: a full pipe would stop the server.
         self.reader = threading.Thread(target=self.process.stderr.read)
         self.reader.start()
-        # Only the first server on a database writes it.
-        root = self.folder / "root.key"
-        self.root = root.read_text().strip() if root.exists() else None
+        self.root = (self.folder / "root.key").read_text().strip()
 
     def terminate(self):
         """SIGTERM, and the exit code."""
