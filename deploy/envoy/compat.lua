@@ -92,10 +92,17 @@ local function fields(text, known)
   return text:match("^%s*$", at + 1) and found
 end
 
--- CartoVista's names, and ours. `grants` is ours: without any, a key of ours may do nothing.
+-- CartoVista's names of what a key has, and ours. `grants` is ours: without any, a key of ours may do nothing.
+local NAMES = {
+  notes = "description",
+  ipWhitelisting = "allowedIps",
+  ipWhitelisted = "allowedIps",
+  grants = "grants",
+}
+
 local function as_key(given)
   local key = {}
-  for theirs, ours in pairs({notes = "description", ipWhitelisting = "allowedIps", ipWhitelisted = "allowedIps", grants = "grants"}) do
+  for theirs, ours in pairs(NAMES) do
     if given[theirs] then
       key[#key + 1] = '"' .. ours .. '":' .. given[theirs]
     end
@@ -138,20 +145,23 @@ local function translate_credentials(headers, query)
   return kept
 end
 
--- One call of theirs is two of ours: what the key is, and whether it works. What takes away goes first and what gives goes
--- last, so that a call that fails between the two leaves less allowed, not more. The first goes through this listener.
+-- One call of theirs is two of ours: what the key is, and whether it works. What takes away goes first and what gives
+-- goes last, so that a call that fails between the two leaves less allowed, not more. The first goes through this
+-- listener.
 local function update(handle, prefix)
-  local given = fields(body_of(handle), {accessKey = true, enabled = true, ipWhitelisted = true, notes = true, grants = true})
+  local known = {accessKey = true, enabled = true, ipWhitelisted = true, notes = true, grants = true}
+  local given = fields(body_of(handle), known)
   local id = given and given.accessKey and given.accessKey:match('^"' .. ID .. '"$')
   if not id or (given.enabled ~= "true" and given.enabled ~= "false") or not given.ipWhitelisted or not given.notes then
-    return refuse(handle, "the body must have accessKey, enabled, ipWhitelisted and notes, and nothing that is not documented")
+    return refuse(handle, "the body must have accessKey, enabled, ipWhitelisted and notes, and nothing undocumented")
   end
   local change = {
     method = "PATCH",
     path = prefix .. id .. "?updateMask=description,allowedIps" .. (given.grants and ",grants" or ""),
     body = as_key(given),
   }
-  local switch = {method = "POST", path = prefix .. id .. (given.enabled == "true" and ":activate" or ":suspend"), body = "{}"}
+  local verb = given.enabled == "true" and ":activate" or ":suspend"
+  local switch = {method = "POST", path = prefix .. id .. verb, body = "{}"}
   local first, last = switch, change
   if given.enabled == "true" then
     first, last = change, switch
@@ -196,7 +206,7 @@ function envoy_on_request(handle)
   if rule.creates then
     local given = fields(body_of(handle), {ipWhitelisting = true, notes = true, grants = true})
     if not given then
-      return refuse(handle, "the body must be an object of ipWhitelisting and notes, and nothing that is not documented")
+      return refuse(handle, "the body must have ipWhitelisting and notes, and nothing undocumented")
     end
     set_body(handle, as_key(given))
   elseif rule.body then

@@ -44,7 +44,9 @@ MODELLED = {"security.istio.io": "istio", "gateway.networking.k8s.io": "gateway-
 
 def run(*command, **named):
     """Runs a program, which must succeed, and answers with what it printed."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=2 * DEADLINE, **named)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=2 * DEADLINE, **named
+    )
     assert done.returncode == 0, f"{command[0]}:\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -75,17 +77,40 @@ class Files(unittest.TestCase):
     def test_nothing_is_left_unread(self):
         """A file that is new here needs a check of its own."""
         known = {
-            "Dockerfile", "Dockerfile.dockerignore", "compose.yaml", "linkerd.txt", "envoy/compat.lua",
-            "envoy/ext-authz.yaml", "envoy/rest-compat.yaml", "envoy/rest.yaml", "grafana/dashboard.json",
-            "grpc/service-config.json", "prometheus/rules-test.yaml", "prometheus/rules.yaml",
-            *(f"kubernetes/base/{name}" for name in (
-                "deployment.yaml", "disruption.yaml", "keyward.toml", "kustomization.yaml", "migrate.yaml",
-                "network.yaml", "serviceaccount.yaml", "services.yaml")),
+            "Dockerfile",
+            "Dockerfile.dockerignore",
+            "compose.yaml",
+            "linkerd.txt",
+            "envoy/compat.lua",
+            "envoy/ext-authz.yaml",
+            "envoy/rest-compat.yaml",
+            "envoy/rest.yaml",
+            "grafana/dashboard.json",
+            "grpc/service-config.json",
+            "prometheus/rules-test.yaml",
+            "prometheus/rules.yaml",
+            *(
+                f"kubernetes/base/{name}"
+                for name in (
+                    "deployment.yaml",
+                    "disruption.yaml",
+                    "keyward.toml",
+                    "kustomization.yaml",
+                    "migrate.yaml",
+                    "network.yaml",
+                    "serviceaccount.yaml",
+                    "services.yaml",
+                )
+            ),
             "kubernetes/overlays/production/kustomization.yaml",
-            *(f"kubernetes/overlays/istio/{name}" for name in (
-                "keyward.toml", "kustomization.yaml", "mesh.yaml", "peers.yaml", "shop.yaml")),
-            *(f"kubernetes/overlays/envoy-gateway/{name}" for name in (
-                "gateway.yaml", "keyward.toml", "kustomization.yaml", "route.yaml", "security.yaml")),
+            *(
+                f"kubernetes/overlays/istio/{name}"
+                for name in ("keyward.toml", "kustomization.yaml", "mesh.yaml", "peers.yaml", "shop.yaml")
+            ),
+            *(
+                f"kubernetes/overlays/envoy-gateway/{name}"
+                for name in ("gateway.yaml", "keyward.toml", "kustomization.yaml", "route.yaml", "security.yaml")
+            ),
         }
         self.assertEqual({str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*") if path.is_file()}, known)
 
@@ -102,10 +127,12 @@ class Files(unittest.TestCase):
         bases = [line.split()[1] for line in lines if line.startswith("FROM ")]
         for base in bases:
             self.assertRegex(base, r":(?!latest$)[\w.-]+$", "every base has a tag")
-        last = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM ")):]
+        last = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM ")) :]
         self.assertIn("USER 65532:65532", last)
         self.assertFalse([line for line in last if line.startswith("RUN")], "there is no shell to run anything")
-        kept = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")}
+        kept = {
+            line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")
+        }
         self.assertLessEqual({"Cargo.toml", "Cargo.lock", "build.rs", "proto", "src"}, kept)
         for name in kept:
             self.assertTrue((ROOT / name).exists(), name)
@@ -181,7 +208,15 @@ class Kubernetes(unittest.TestCase):
         kinds = {one["resource"]["kind"] for one in resources}
         self.assertEqual(
             kinds,
-            {"PeerAuthentication", "AuthorizationPolicy", "GatewayClass", "Gateway", "HTTPRoute", "BackendTLSPolicy", "ReferenceGrant"},
+            {
+                "PeerAuthentication",
+                "AuthorizationPolicy",
+                "GatewayClass",
+                "Gateway",
+                "HTTPRoute",
+                "BackendTLSPolicy",
+                "ReferenceGrant",
+            },
         )
         wrong = copy.deepcopy(next(one for one in resources if one["resource"]["kind"] == "AuthorizationPolicy"))
         wrong["resource"]["spec"]["action"] = "MAYBE"
@@ -191,13 +226,12 @@ class Kubernetes(unittest.TestCase):
             for (const { package: name, resource } of JSON.parse(process.argv[2])) {
               const path = `${process.argv[1]}/${name}/${resource.apiVersion}/index.js`;
               const kinds = await import(pathToFileURL(path));
-              try { new kinds[resource.kind](resource).validate(); told.push(""); } catch (error) { told.push(String(error)); }
+              try { new kinds[resource.kind](resource).validate(); told.push(""); }
+              catch (error) { told.push(String(error)); }
             }
             console.log(JSON.stringify(told));
         """
-        told = json.loads(
-            run("node", "--input-type=module", "--eval", script, MODELS, json.dumps([*resources, wrong]))
-        )
+        told = json.loads(run("node", "--input-type=module", "--eval", script, MODELS, json.dumps([*resources, wrong])))
         self.assertEqual(told[:-1], [""] * len(resources))
         self.assertNotEqual(told[-1], "", "the schemas find a mistake")
 
@@ -226,7 +260,9 @@ class Kubernetes(unittest.TestCase):
 
     def test_istios_mesh_configuration(self):
         """By hand: istiod reads it, and no registry has its schema. The names are those of MeshConfig."""
-        [provider] = yaml.safe_load((KUBERNETES / "overlays/istio/mesh.yaml").read_text())["meshConfig"]["extensionProviders"]
+        [provider] = yaml.safe_load((KUBERNETES / "overlays/istio/mesh.yaml").read_text())["meshConfig"][
+            "extensionProviders"
+        ]
         authorizer = provider["envoyExtAuthzGrpc"]
         self.assertEqual(set(authorizer), {"service", "port", "timeout", "statusOnError", "failOpen"})
         self.assertEqual(
@@ -237,7 +273,8 @@ class Kubernetes(unittest.TestCase):
         self.assertEqual(authorizer["service"], f"{name}.{namespace}.svc.cluster.local")
         self.assertEqual(authorizer["port"], service["spec"]["ports"][0]["port"])
         custom = [
-            one for one in self.rendered["overlays/istio"]
+            one
+            for one in self.rendered["overlays/istio"]
             if one["kind"] == "AuthorizationPolicy" and one["spec"]["action"] == "CUSTOM"
         ]
         self.assertEqual([one["spec"]["provider"]["name"] for one in custom], [provider["name"]])
@@ -322,7 +359,12 @@ class Serving(Server):
         path.unlink(missing_ok=True)
         command = [PROGRAM, "serve", "--root-key-file", str(path), "--log-format", "json", *self.arguments]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
         )
         log = []
         for line in self.process.stderr:
@@ -382,13 +424,30 @@ class Postgres:
         if user:
             shutil.chown(self.folder, "postgres", "postgres")
         data = self.folder / "data"
-        run(programs / "initdb", "-D", data, "-U", "keyward", "-A", "trust", "-E", "UTF8", "--no-sync", cwd=self.folder, **user)
+        run(
+            programs / "initdb",
+            "-D",
+            data,
+            "-U",
+            "keyward",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+            cwd=self.folder,
+            **user,
+        )
         self.port = free_port()
         command = [programs / "postgres", "-D", data, "-p", self.port, "-c", "listen_addresses=127.0.0.1"]
         self.log = (self.folder / "log").open("w")
         self.process = subprocess.Popen(
             [str(part) for part in [*command, "-c", f"unix_socket_directories={self.folder}"]],
-            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, **user,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            **user,
         )
         self.url = f"postgres://keyward@127.0.0.1:{self.port}/postgres"
 
@@ -543,7 +602,9 @@ class Upstream(http.server.BaseHTTPRequestHandler):
     """A service that says what it got."""
 
     def do_GET(self):
-        body = json.dumps({"path": self.path, "headers": {name.lower(): value for name, value in self.headers.items()}}).encode()
+        body = json.dumps(
+            {"path": self.path, "headers": {name.lower(): value for name, value in self.headers.items()}}
+        ).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))

@@ -1,5 +1,5 @@
-"""REST through a real Envoy, by curl: our own paths by deploy/envoy/rest.yaml, and the documented commands of Cogniac and
-CartoVista by deploy/envoy/rest-compat.yaml.
+"""REST through a real Envoy, by curl: our own paths by deploy/envoy/rest.yaml, and the documented commands of Cogniac
+and CartoVista by deploy/envoy/rest-compat.yaml.
 """
 
 import json
@@ -106,7 +106,9 @@ class OwnPaths(Rest):
 
     def test_users_and_their_keys_and_sessions(self):
         made = self.good(
-            "POST", "/v1/tenants/-/users", {"userId": "bo", "user": {"email": "bo@acme.example"}, "password": "correct horse"}
+            "POST",
+            "/v1/tenants/-/users",
+            {"userId": "bo", "user": {"email": "bo@acme.example"}, "password": "correct horse"},
         )
         user = made["user"]["name"]
         self.assertEqual(user, "tenants/acme/users/bo")
@@ -140,7 +142,9 @@ class OwnPaths(Rest):
         self.good("POST", "/v1/tenants/bolt:suspend", {}, key=root)
         self.assertEqual(self.root.check(made["masterCredential"]), (False, ["TENANT_SUSPENDED"]))
         self.good("POST", "/v1/tenants/bolt:activate", {}, key=root)
-        self.assertEqual(self.good("PATCH", "/v1/tenants/bolt", {"displayName": "B"}, key=root)["tenant"]["displayName"], "B")
+        self.assertEqual(
+            self.good("PATCH", "/v1/tenants/bolt", {"displayName": "B"}, key=root)["tenant"]["displayName"], "B"
+        )
         kinds = {event["kind"] for event in self.good("GET", "/v1/tenants/bolt/events", key=root)["events"]}
         self.assertLessEqual({"tenant.create", "tenant.suspend", "tenant.update"}, kinds)
         self.assertEqual(len(self.good("GET", "/v1/replicas", key=root)["replicas"]), 1)
@@ -148,14 +152,18 @@ class OwnPaths(Rest):
         self.good("DELETE", "/v1/tenants/bolt", key=root)
 
     def test_applications_and_tokens(self):
-        made = self.good("POST", "/v1/tenants/-/applications", {"displayName": "atlas", "grants": [MAPS]})["application"]
+        made = self.good("POST", "/v1/tenants/-/applications", {"displayName": "atlas", "grants": [MAPS]})[
+            "application"
+        ]
         name = made["name"]
         self.assertEqual((made["isVerified"], made["isRevoked"]), (False, False), "what is false is said")
         [mail] = self.mails(1)
         lines = mail.get_body().get_content().splitlines()
         [token] = [line for line in lines if len(line) >= 32 and not set(" /") & set(line)]
         secret = self.good("POST", f"/v1/{name}:verify", {"verificationToken": token}, key="")["secret"]
-        self.assertEqual([one["name"] for one in self.good("GET", "/v1/tenants/-/applications")["applications"]], [name])
+        self.assertEqual(
+            [one["name"] for one in self.good("GET", "/v1/tenants/-/applications")["applications"]], [name]
+        )
         asked = {"application": name, "secret": secret, "ttl": "600s"}
         token = self.good("POST", "/v1/tokens", asked, key="")["token"]
         told = self.good("POST", "/v1/tokens:introspect", {"token": token})
@@ -197,7 +205,14 @@ class OwnPaths(Rest):
         self.assertEqual(broken["@type"], "type.googleapis.com/google.rpc.BadRequest")
         self.assertEqual([one["field"] for one in broken["fieldViolations"]], ["page_size"])
         self.good("POST", "/v1/tenants/-/users", {"userId": "bo", "user": {"email": "bo@acme.example"}})
-        self.bad(409, 6, "ALREADY_EXISTS", "POST", "/v1/tenants/-/users", {"userId": "bo", "user": {"email": "b@acme.example"}})
+        self.bad(
+            409,
+            6,
+            "ALREADY_EXISTS",
+            "POST",
+            "/v1/tenants/-/users",
+            {"userId": "bo", "user": {"email": "b@acme.example"}},
+        )
         public = self.made["defaultPublicKey"]["name"]
         self.bad(400, 9, "STATE_FORBIDS", "POST", f"/v1/{public}:revoke", {})
         # What Envoy cannot read it refuses itself, in plain text.
@@ -273,10 +288,23 @@ class Cogniac(Compat):
         self.bad(401, 16, "CREDENTIAL_REFUSED", "GET", "/1/users/di71rg94/apiKeys", key="")
         self.bad(404, 5, "NOT_FOUND", "GET", "/1/users/nobody/apiKeys")
         self.bad(404, 5, "NOT_FOUND", "DELETE", "/1/users/di71rg94/apiKeys/nothing")
-        self.bad(403, 7, "NOT_GRANTED", "GET", f"/1/users/{self.made['owner']['name'].rsplit('/', 1)[1]}/apiKeys", key=self.bo)
+        self.bad(
+            403,
+            7,
+            "NOT_GRANTED",
+            "GET",
+            f"/1/users/{self.made['owner']['name'].rsplit('/', 1)[1]}/apiKeys",
+            key=self.bo,
+        )
 
     def test_paths_that_are_not_theirs_are_not_mapped(self):
-        for path in ("/1/users/di71rg94/apiKeys/", "/1/users//apiKeys", "/1/users/a/b/apiKeys", "/1/users/a:b/apiKeys", "/1/users"):
+        for path in (
+            "/1/users/di71rg94/apiKeys/",
+            "/1/users//apiKeys",
+            "/1/users/a/b/apiKeys",
+            "/1/users/a:b/apiKeys",
+            "/1/users",
+        ):
             self.assertEqual(self.ask("GET", path).status, 404, path)
         self.assertEqual(self.ask("DELETE", "/1/users/di71rg94/apiKeys").status, 404)
 
@@ -321,7 +349,12 @@ class CartoVista(Compat):
         after = self.state(key)
         self.assertEqual((after["state"], after["description"], after["allowedIps"]), ("KEY_STATE_SUSPENDED", "", []))
         self.assertEqual(self.root.check(made["credential"]), (False, ["SUSPENDED"]))
-        on = {"notes": 'a "quoted", {braced} \\ note', "ipWhitelisted": ["10.0.0.0/8"], "enabled": True, "accessKey": key}
+        on = {
+            "notes": 'a "quoted", {braced} \\ note',
+            "ipWhitelisted": ["10.0.0.0/8"],
+            "enabled": True,
+            "accessKey": key,
+        }
         answer = self.vista("POST", "/ApiKey", on)
         self.assertEqual(answer.status, 200, answer)
         after = self.state(key)
@@ -372,7 +405,9 @@ class CartoVista(Compat):
         secret = self.vista("POST", f"/ApiKey/{self.id(made)}/generateSecret").body["secretKey"]
         self.assertEqual(self.root.check(made["credential"]), (False, ["SECRET_KEY_REQUIRED"]))
         self.assertEqual(self.root.check(made["credential"], secretKey=secret), (True, []))
-        master = next(key for key in self.good("GET", f"/v1/{self.user}/keys")["keys"] if key["type"] == "KEY_TYPE_MASTER")
+        master = next(
+            key for key in self.good("GET", f"/v1/{self.user}/keys")["keys"] if key["type"] == "KEY_TYPE_MASTER"
+        )
         secret = self.vista("POST", f"/ApiKey/{self.id({'key': master})}/generateSecret").body["secretKey"]
         self.assertEqual(self.vista("GET", "/User/di71rg94/ApiKey").status, 401)
         both = [f"apiKey: {self.bo}", f"secretKey: {secret}"]
