@@ -14,6 +14,7 @@ pub mod health;
 mod import;
 mod keys;
 pub mod observe;
+pub mod peer;
 pub mod rpcs;
 mod status;
 mod tenants;
