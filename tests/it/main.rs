@@ -47,3 +47,4 @@ mod simulation;
 mod store;
 mod tidy;
 mod tokens;
+mod transport;

@@ -94,7 +94,8 @@ mod tests {
         assert!(caps.admit(None).is_ok());
         drop(held);
         assert!(caps.admit(from("192.0.2.1")).is_ok());
-        assert_eq!((caps.open.lock().count, caps.open.lock().by_address.len()), (0, 0));
+        let open = caps.open.lock();
+        assert_eq!((open.count, open.by_address.len()), (0, 0));
     }
 
     #[test]
