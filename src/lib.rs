@@ -83,6 +83,11 @@
 //! own transaction ([`store::Draft::queue_mail`]); [`mail`] sends it afterwards and forgets it once it was accepted: none
 //! for what was not committed, none lost.
 //!
+//! **A connection** is taken by a loop of our own (`server/listen/accept.rs`), if the caps of its listener leave room. By a
+//! deadline it must have done TLS, if there is to be TLS, and have sent the preface of HTTP/2; only then does hyper see it
+//! (`server/listen/connection.rs`). Each of its requests carries the peer's address and whom its certificate names
+//! ([`grpc::peer::Identity`]) into `grpc`. When it is old, or the server stops, it is told by GOAWAY and its calls may end.
+//!
 //! # What always holds
 //!
 //! - *Deny is zero*: a [`domain::decision::Decision`] that nobody evaluated denies, as its value on the wire does.
@@ -101,7 +106,7 @@
 //!
 //! # What is absent
 //!
-//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`. TLS is not here.
+//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`.
 //! Replicas do not call each other: hints and confirmations go through the database (PostgreSQL's LISTEN and NOTIFY; on
 //! MySQL the next poll).
 //!

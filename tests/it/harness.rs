@@ -238,11 +238,18 @@ impl TestServer {
 
     /// A server with other settings.
     pub async fn start_with(change: impl FnOnce(&mut ServeArgs)) -> Self {
+        Self::start_configured(change, |_| {}).await
+    }
+
+    /// The same with settings that no flag has.
+    pub async fn start_configured(change: impl FnOnce(&mut ServeArgs), configure: impl FnOnce(&mut Config)) -> Self {
         let dir = TempDir::new().unwrap();
         let mut args = args(&dir);
         change(&mut args);
+        let mut config = Config::load(args).unwrap();
+        configure(&mut config);
         let clock = Clock::default();
-        let mut server = Server::start(Config::load(args).unwrap(), clock.clone()).await.unwrap();
+        let mut server = Server::start(config, clock.clone()).await.unwrap();
         let root = server.take_root_credential().map(|root| root.expose().to_owned()).unwrap_or_default();
         let (admin, data) = (channel(server.admin_addr()), channel(server.data_addr()));
         Self { server: Some(server), dir, clock, root, admin, data }

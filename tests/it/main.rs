@@ -48,3 +48,4 @@ mod simulation;
 mod store;
 mod tidy;
 mod tokens;
+mod transport;
