@@ -16,17 +16,21 @@
 //! | [`grpc`] | the wire: a file per service; a handler is *admit, convert, command* | rules |
 //! | [`proto`] | what is generated from the contract | anything by hand |
 //! | [`server`], [`config`], [`telemetry`] | wiring and life; flags, environment and file; logs, metrics, traces | |
-//! | [`cli`] | the client, a file per noun; knows the contract, and of the rest the form of credentials only | |
+//! | [`cli`] | the command line, a file per noun; knows the contract, and of the rest the form of credentials only | |
+//! | [`client`] | for services that ask Keyward: a handle on its replicas, and a layer that asks in front of a service | all the other rooms but [`proto`] |
 //! | [`error`], [`clock`] | what a caller can act on; the one reader of the wall clock | gRPC, SQL |
 //!
 //! ```text
 //! main -> cli, server -> grpc ---> desk -> replica -> store --> domain      error: a leaf that all may name
-//!                          |  \      \         \----> check --> domain      proto: named by grpc, server, cli and tests
+//!                          |  \      \         \----> check --> domain      proto: named by grpc, server, cli, client and tests
 //!                          |   \------\-------------> check
 //!                          \-> proto
 //!                server -> mail -> store                                    mail: named by server only
 //!        desk, server -> keyring -> check, store                           keyring: signs what desk says
 //! ```
+//! [`client`] and [`proto`] are all that is compiled with the feature `client` alone, and need few crates; `server` is the
+//! rest but [`cli`], which has a feature of its name and is made of the server's parts.
+//!
 //! Lints and visibility hold these arrows where they can, `tests/it/tidy.rs` where they cannot.
 //!
 //! # The walks
@@ -122,18 +126,34 @@
 //!   replicas that is the fewer messages.
 //! - `desk` returns the new thing as it was committed rather than reading it back.
 
+#[cfg(feature = "server")]
 pub mod check;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
 pub mod clock;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod desk;
+#[cfg(feature = "server")]
 pub mod domain;
+#[cfg(feature = "server")]
 pub mod error;
+#[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
 pub mod keyring;
+#[cfg(feature = "server")]
 pub mod mail;
 pub mod proto;
+#[cfg(feature = "server")]
 pub mod replica;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
 pub mod telemetry;

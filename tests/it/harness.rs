@@ -260,6 +260,11 @@ impl TestServer {
         if let Some(server) = self.server.take() {
             server.shutdown().await.unwrap();
         }
+        self.start_again().await;
+    }
+
+    /// Starts the server on its database after [`TestServer::stop`].
+    pub async fn start_again(&mut self) {
         let server = Server::start(Config::load(args(&self.dir)).unwrap(), self.clock.clone()).await.unwrap();
         self.admin = channel(server.admin_addr());
         self.data = channel(server.data_addr());
@@ -298,6 +303,16 @@ impl TestServer {
 
     pub fn database(&self) -> PathBuf {
         self.dir.path().join("keyward.db")
+    }
+
+    /// Where the running server answers Check.
+    pub fn data_addr(&self) -> String {
+        self.server.as_ref().unwrap().data_addr().to_string()
+    }
+
+    /// Where the running server answers everything.
+    pub fn admin_addr(&self) -> String {
+        self.server.as_ref().unwrap().admin_addr().to_string()
     }
 
     /// Where the running server has its metrics.

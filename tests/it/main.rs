@@ -23,6 +23,7 @@ mod barrier;
 mod canary;
 mod check;
 mod cli;
+mod client;
 mod commits;
 mod descent;
 mod durability;
