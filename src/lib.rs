@@ -41,6 +41,11 @@
 //! it, and in one consistent view looks it up and has [`domain::decision::evaluate`] judge it. `grpc/check.rs` counts the
 //! decision and turns it into the reply. Nothing after the door touches the disk.
 //!
+//! **A request through Envoy** is a Check by another door. `grpc/ext_authz.rs` reads the message itself, since tonic would
+//! answer an error to one that is too large or none at all, and a fail-open Envoy lets pass what ends in an error.
+//! [`domain::route`] says which permission method, host and path need, `ext_authz/presented.rs` which credential was sent,
+//! `CheckApi::decide` decides as for Check, and `ext_authz/verdict.rs` makes the reply: the one place that writes "allow".
+//!
 //! **CreateKey.** `grpc/keys.rs`: `Gate::admit` makes a [`check::Caller`] of the metadata, by the same check as everyone's,
 //! and says early what the caller may not touch; `grpc/convert.rs` takes the message apart, naming each field, so that a
 //! new one stops the build. [`desk::keys::create`] runs in a task that a client cannot cancel by going away
@@ -82,6 +87,11 @@
 //! own transaction ([`store::Draft::queue_mail`]); [`mail`] sends it afterwards and forgets it once it was accepted: none
 //! for what was not committed, none lost.
 //!
+//! **A connection** is taken by a loop of our own (`server/listen/accept.rs`), if the caps of its listener leave room. By a
+//! deadline it must have done TLS, if there is to be TLS, and have sent the preface of HTTP/2; only then does hyper see it
+//! (`server/listen/connection.rs`). Each of its requests carries the peer's address and whom its certificate names
+//! ([`grpc::peer::Identity`]) into `grpc`. When it is old, or the server stops, it is told by GOAWAY and its calls may end.
+//!
 //! # What always holds
 //!
 //! - *Deny is zero*: a [`domain::decision::Decision`] that nobody evaluated denies, as its value on the wire does.
@@ -100,7 +110,7 @@
 //!
 //! # What is absent
 //!
-//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`. Envoy's ext_authz and TLS are not here.
+//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`.
 //! Replicas do not call each other: hints and confirmations go through the database (PostgreSQL's LISTEN and NOTIFY; on
 //! MySQL the next poll).
 //!
