@@ -1,8 +1,9 @@
 //! Connections that a server ends in good order, under calls that do not stop.
 
 use super::stub::{Stub, done};
-use crate::harness::send;
+use crate::harness::{TestServer, send};
 use keyward::client::Client;
+use keyward::config::Config;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -46,6 +47,23 @@ async fn a_connection_that_ends_of_old_age_costs_no_call() {
     assert_eq!(codes.len(), CALLERS * CALLS);
     let created = stub.seen().iter().filter(|seen| seen.path.ends_with("/CreateKey")).count();
     assert_eq!(created, CALLERS * CALLS / 2, "a mutation was carried out twice");
+}
+
+#[tokio::test]
+async fn nor_does_it_with_the_real_server() {
+    let age = |config: &mut Config| config.transport.limits.max_connection_age = Duration::from_millis(50);
+    let server = TestServer::start_configured(|_| {}, age).await;
+    let client = Client::builder(server.data_addr()).timeout(super::LONG).connect().await.unwrap();
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (client, root) = (client.clone(), server.root.clone());
+        callers.spawn(async move {
+            for _ in 0..CALLS {
+                client.check(&root).require().await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
 }
 
 #[tokio::test]
