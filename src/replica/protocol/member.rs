@@ -68,13 +68,8 @@ impl Member {
         if polled.cluster_id != self.cluster_id {
             return Next::Reload;
         }
-        if let Some(reason) = self.contradiction(polled) {
-            self.refused = Some(reason.clone());
+        if let Some(reason) = self.refusal(polled) {
             return Next::Refuse(reason);
-        }
-        // What was refused once stays refused, even if the ledger has grown past what is applied since then.
-        if let Some(reason) = &self.refused {
-            return Next::Refuse(reason.clone());
         }
         if !polled.is_member {
             return Next::Rejoin;
@@ -83,6 +78,16 @@ impl Member {
             return Next::CatchUpByLoading;
         }
         if polled.head == self.applied { Next::Renew } else { Next::Apply }
+    }
+
+    /// Why the ledger is not followed, nor loaded in place of what was followed, before an operator has adopted it.
+    pub fn refusal(&mut self, polled: &Polled) -> Option<String> {
+        if polled.cluster_id != self.cluster_id {
+            return None;
+        }
+        // What was refused once stays refused, even if the ledger has grown past what is applied since then.
+        self.refused = self.contradiction(polled).or(self.refused.take());
+        self.refused.clone()
     }
 
     /// Why the ledger cannot be the continuation of what is applied.
