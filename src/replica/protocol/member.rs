@@ -165,6 +165,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_followed_is_not_loaded_back() {
+        let known = Polled { chain_at_applied: Some(vec![5]), ..polled(9, 9) };
+        assert_eq!(member().refusal(&known), None);
+        assert!(member().refusal(&polled(4, 4)).is_some_and(|reason| reason.contains("went back")));
+        let adopted = Polled { cluster_id: "b".to_owned(), ..polled(4, 4) };
+        assert_eq!(member().refusal(&adopted), None, "an operator has said so");
+        let mut member = member();
+        assert!(member.refusal(&polled(4, 4)).is_some() && member.refusal(&known).is_some(), "not by waiting");
+    }
+
+    #[test]
     fn whoever_was_shut_out_joins_again() {
         assert_eq!(member().polled(&Polled { is_member: false, ..polled(9, 9) }), Next::Rejoin);
     }
