@@ -56,6 +56,7 @@ pub struct Builder {
     credential: Option<Zeroizing<String>>,
     secret_key: Option<Zeroizing<String>>,
     timeout: Duration,
+    mutation_timeout: Duration,
     max_attempts: u32,
     connect_timeout: Duration,
     keep_alive: (Duration, Duration),
@@ -78,6 +79,7 @@ impl Builder {
             credential: None,
             secret_key: None,
             timeout: Duration::from_secs(5),
+            mutation_timeout: Duration::from_secs(30),
             max_attempts: 5,
             connect_timeout: Duration::from_secs(2),
             keep_alive: (Duration::from_secs(20), Duration::from_secs(5)),
@@ -100,10 +102,17 @@ impl Builder {
         self
     }
 
-    /// How long the answer of a call is waited for, all attempts together, unless the request says otherwise
-    /// ([`tonic::Request::set_timeout`]). The server is told. Streams have no such limit. 5 s if not set.
+    /// How long the answer of a call that reads, such as a Check, is waited for, all attempts together, unless the
+    /// request says otherwise ([`tonic::Request::set_timeout`]). The server is told. Streams have no such limit. 5 s if
+    /// not set.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// The same for a call that changes something, which may have to wait for a replica that is dead; 30 s if not set.
+    pub fn mutation_timeout(mut self, timeout: Duration) -> Self {
+        self.mutation_timeout = timeout;
         self
     }
 
@@ -233,9 +242,9 @@ impl Builder {
     fn client(self, directory: Directory) -> Result<Client, BuildError> {
         let authorization = self.credential.map(|text| header("the credential", "Bearer ", &text)).transpose()?;
         let secret_key = self.secret_key.map(|text| header("the secret key", "", &text)).transpose()?;
-        let Self { timeout, max_attempts, .. } = self;
+        let Self { timeout, mutation_timeout, max_attempts, .. } = self;
         let chance = Chance::default();
-        let shared = Shared { directory, chance, authorization, secret_key, timeout, max_attempts };
+        let shared = Shared { directory, chance, authorization, secret_key, timeout, mutation_timeout, max_attempts };
         Ok(Client { wire: Wire::new(shared) })
     }
 

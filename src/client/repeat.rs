@@ -17,10 +17,12 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// What a method is to those who might call it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Answers, and changes nothing; or ends what may be ended twice.
-    Harmless,
+    /// Answers, and changes nothing.
+    Read,
     /// The same, answered by a stream that has no end.
     Watch,
+    /// Ends something, which by contract succeeds where that has ended already.
+    Ending,
     /// Changes something, once for each `request_id`.
     Keyed,
     /// Changes something at each call.
@@ -37,9 +39,8 @@ pub(super) fn kind(path: &str) -> Kind {
     match method {
         "Check" | "BatchCheck" | "LookupKey" | "IntrospectToken" | "GetJwks" | "GetKeyUsage" | "GetStatus"
         | "GetKey" | "GetApplication" | "GetTenant" | "GetUser" | "ListKeys" | "ListSessions" | "ListApplications"
-        | "ListTenants" | "ListUsers" | "ListEvents" | "ListReplicas" => Kind::Harmless,
-        // By contract these succeed where what they name has ended already.
-        "RevokeKey" | "RevokeCredentials" | "RevokeToken" => Kind::Harmless,
+        | "ListTenants" | "ListUsers" | "ListEvents" | "ListReplicas" => Kind::Read,
+        "RevokeKey" | "RevokeCredentials" | "RevokeToken" => Kind::Ending,
         "WatchEvents" => Kind::Watch,
         "CreateKey"
         | "RotateKey"
@@ -80,7 +81,7 @@ pub(super) fn kind(path: &str) -> Kind {
 /// Whether this request, framed as it is sent, may be sent again though it may have been carried out.
 pub(super) fn may_repeat(path: &str, framed: &[u8]) -> bool {
     match kind(path) {
-        Kind::Harmless | Kind::Watch => true,
+        Kind::Read | Kind::Watch | Kind::Ending => true,
         Kind::Keyed => is_keyed(path, framed),
         Kind::Once | Kind::Stream => false,
     }

@@ -44,6 +44,7 @@ pub(super) struct Shared {
     pub(super) authorization: Option<HeaderValue>,
     pub(super) secret_key: Option<HeaderValue>,
     pub(super) timeout: Duration,
+    pub(super) mutation_timeout: Duration,
     pub(super) max_attempts: u32,
 }
 
@@ -100,7 +101,8 @@ impl Shared {
         let timeout = deadline::read(&parts.headers);
         let timeout = match kind {
             Kind::Stream | Kind::Watch => timeout,
-            Kind::Harmless | Kind::Keyed | Kind::Once => Some(timeout.unwrap_or(self.timeout)),
+            Kind::Read => Some(timeout.unwrap_or(self.timeout)),
+            Kind::Ending | Kind::Keyed | Kind::Once => Some(timeout.unwrap_or(self.mutation_timeout)),
         };
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if kind == Kind::Stream {
@@ -125,7 +127,8 @@ impl Shared {
             };
             let is_another_well = self.is_another_well(setback.member.as_ref()).await;
             let wait = self.wait(&setback, attempts, is_another_well);
-            let is_in_time = deadline.is_none_or(|deadline| Instant::now() + wait < deadline);
+            let next = Instant::now().checked_add(wait);
+            let is_in_time = next.is_some_and(|next| deadline.is_none_or(|deadline| next < deadline));
             if !is_allowed || !is_in_time || attempts >= self.max_attempts {
                 return setback.outcome;
             }

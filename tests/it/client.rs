@@ -5,6 +5,7 @@ mod farewell;
 mod layer;
 mod repeat;
 mod stub;
+mod tls;
 
 use crate::harness::{TestServer, send};
 use keyward::client::{BuildError, Builder, Client, Refused};
@@ -148,7 +149,7 @@ async fn a_unix_socket_is_a_target_too() {
     let target = format!("unix:{}", folder.path().join("data.sock").display());
     let server = TestServer::start_with(|args| args.data_addr = Some(target.clone())).await;
     let client = Client::builder(&target).connect().await.unwrap();
-    let answer = client.check("kw_not").ask().await.unwrap();
+    let answer = client.check("nobodys").ask().await.unwrap();
     assert_eq!(answer.allowed().unwrap_err().reasons, [Reason::NotFound]);
     drop(server);
 }

@@ -305,16 +305,6 @@ impl TestServer {
         self.dir.path().join("keyward.db")
     }
 
-    /// Where the running server answers Check.
-    pub fn data_addr(&self) -> String {
-        self.server.as_ref().unwrap().data_addr().to_string()
-    }
-
-    /// Where the running server answers everything.
-    pub fn admin_addr(&self) -> String {
-        self.server.as_ref().unwrap().admin_addr().to_string()
-    }
-
     /// Where the running server has its metrics.
     pub fn ops_addr(&self) -> String {
         self.server.as_ref().unwrap().ops_addr().to_string()

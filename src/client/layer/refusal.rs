@@ -36,16 +36,20 @@ pub(super) fn response<B>(refused: Refused, request: &HeaderMap) -> Response<Pro
     }
 }
 
-/// By RFC 6750: no error is named to who showed no credential.
+/// By RFC 6750; as ext_authz says it. No error is named where none was sent, nor where no other credential would help.
 fn denial<B>(denied: &Denied) -> Response<ProtectedBody<B>> {
-    let (status, code, challenge) = match denied.is_of_credential() {
-        true if denied.reasons == [Reason::Missing] => {
-            (StatusCode::UNAUTHORIZED, Code::Unauthenticated, r#"Bearer realm="keyward""#)
-        }
-        true => (StatusCode::UNAUTHORIZED, Code::Unauthenticated, r#"Bearer realm="keyward", error="invalid_token""#),
-        false => {
-            (StatusCode::FORBIDDEN, Code::PermissionDenied, r#"Bearer realm="keyward", error="insufficient_scope""#)
-        }
+    let (status, code) = match denied.is_of_credential() {
+        true => (StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+        false => (StatusCode::FORBIDDEN, Code::PermissionDenied),
+    };
+    let challenge = if denied.reasons.contains(&Reason::Missing) {
+        r#"Bearer realm="keyward""#
+    } else if denied.is_of_credential() {
+        r#"Bearer realm="keyward", error="invalid_token""#
+    } else if denied.reasons.contains(&Reason::NotGranted) {
+        r#"Bearer realm="keyward", error="insufficient_scope""#
+    } else {
+        r#"Bearer realm="keyward""#
     };
     let reasons: Vec<&str> = denied.reason_names().collect();
     let message = if denied.is_of_credential() { "the credential is refused" } else { "permission denied" };

@@ -135,6 +135,7 @@ struct Row {
     challenge: &'static str,
 }
 
+const REALM: &str = r#"Bearer realm="keyward""#;
 const INVALID: &str = r#"Bearer realm="keyward", error="invalid_token""#;
 const SCOPE: &str = r#"Bearer realm="keyward", error="insufficient_scope""#;
 
@@ -145,8 +146,8 @@ async fn table(acme: &TestTenant, other: &TestTenant) -> Vec<Row> {
     };
     let key = || acme.owner.key("tenants/-").may("reports/*", "read").may("apis/status", "use");
     let good = key().issued().await.credential;
-    add("nothing", vec![], "MISSING", 401, r#"Bearer realm="keyward""#);
-    add("empty", bearer(""), "MISSING", 401, r#"Bearer realm="keyward""#);
+    add("nothing", vec![], "MISSING", 401, REALM);
+    add("empty", bearer(""), "MISSING", 401, REALM);
     add("another scheme", vec![("authorization", "Basic a3c6a3c".into())], "MALFORMED", 401, INVALID);
     add("two bearers", [bearer(&good), bearer(&good)].concat(), "MALFORMED", 401, INVALID);
     let both = [bearer(&good), vec![("x-api-key", good.clone())]].concat();
@@ -179,9 +180,9 @@ async fn table(acme: &TestTenant, other: &TestTenant) -> Vec<Row> {
     let narrow = acme.owner.key("tenants/-").may("reports/q4", "read").issued().await.credential;
     add("not granted", bearer(&narrow), "NOT_GRANTED", 403, SCOPE);
     let elsewhere = key().with(|key| key.allowed_ips = vec!["192.0.2.0/24".into()]).issued().await.credential;
-    add("another address", bearer(&elsewhere), "IP_NOT_ALLOWED", 403, SCOPE);
+    add("another address", bearer(&elsewhere), "IP_NOT_ALLOWED", 403, REALM);
     let referred = key().with(|key| key.allowed_referrers = vec!["example.com/*".into()]).issued().await.credential;
-    add("no referrer", bearer(&referred), "REFERRER_NOT_ALLOWED", 403, SCOPE);
+    add("no referrer", bearer(&referred), "REFERRER_NOT_ALLOWED", 403, REALM);
     rows
 }
 

@@ -5,7 +5,6 @@ use http::{HeaderMap, Request, Response};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -45,11 +44,20 @@ impl Stub {
         F: Fn(usize) -> Answer + Send + Sync + 'static,
         Answer: Future<Output = Status> + Send + 'static,
     {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), None, answer).await
+        Self::serve(Server::builder(), answer).await
     }
 
-    /// The same at an address, with connections of a certain age.
-    pub(super) async fn start_at<F, Answer>(address: SocketAddr, age: Option<Duration>, answer: F) -> Self
+    /// The same by a server with settings of its own.
+    pub(super) async fn serve<F, Answer>(server: Server, answer: F) -> Self
+    where
+        F: Fn(usize) -> Answer + Send + Sync + 'static,
+        Answer: Future<Output = Status> + Send + 'static,
+    {
+        Self::serve_at("127.0.0.1:0".parse().unwrap(), server, answer).await
+    }
+
+    /// The same at an address.
+    pub(super) async fn serve_at<F, Answer>(address: SocketAddr, mut server: Server, answer: F) -> Self
     where
         F: Fn(usize) -> Answer + Send + Sync + 'static,
         Answer: Future<Output = Status> + Send + 'static,
@@ -70,10 +78,6 @@ impl Stub {
                 response
             }
         });
-        let mut server = Server::builder();
-        if let Some(age) = age {
-            server = server.max_connection_age(age);
-        }
         let router = server.add_routes(Routes::from(router));
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
