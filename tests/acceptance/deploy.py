@@ -671,10 +671,19 @@ class ExtAuthz(Stranger):
         self.owner.call("KeyService/RevokeCredentials", {"credentials": [self.key]})
         self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 401)
 
-    def test_nobody_passes_an_envoy_that_keyward_does_not_know(self):
+    def again(self, credential):
+        """Another Envoy in the place of the first."""
         self.sidecar.kill()
         shutil.rmtree(self.sidecar.folder)
-        self.start(self.key)
+        self.start(credential)
+
+    def test_nobody_passes_an_envoy_that_keyward_does_not_know(self):
+        self.again(self.key)
+        self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 503)
+
+    def test_a_keyward_that_envoy_does_not_know_is_not_asked(self):
+        (self.folder / "ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
+        self.again(self.issue("keyward/check", "use"))
         self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 503)
 
     def test_without_keyward_nobody_passes_and_it_is_no_denial(self):
