@@ -4,14 +4,17 @@
 
 mod address;
 mod database;
+mod ext_authz;
 mod mail;
 mod value;
 
 use crate::domain::lease::Timing;
+use crate::domain::route::RouteText;
 use crate::error::{Error, Result, Violation};
 pub use address::Address;
 pub use database::DatabaseUrl;
 use database::SCHEMES;
+pub use ext_authz::ExtAuthzConfig;
 pub use mail::{MailConfig, MailRoute, SmtpAccount, SmtpServer, SmtpTls, SmtpUrl};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -101,6 +104,26 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "KEYWARD_AUDIENCE", hide_env_values = true, value_delimiter = ',')]
     pub audience: Option<Vec<String>>,
 
+    /// A further header in which a request that Envoy asks about may have its credential
+    #[arg(long, value_name = "NAME", env = "KEYWARD_EXT_AUTHZ_HEADER", hide_env_values = true)]
+    pub ext_authz_header: Option<String>,
+
+    /// A query parameter in which it may have its credential
+    #[arg(long, value_name = "NAME", env = "KEYWARD_EXT_AUTHZ_QUERY_PARAMETER", hide_env_values = true)]
+    pub ext_authz_query_parameter: Option<String>,
+
+    /// A cookie in which it may have its credential
+    #[arg(long, value_name = "NAME", env = "KEYWARD_EXT_AUTHZ_COOKIE", hide_env_values = true)]
+    pub ext_authz_cookie: Option<String>,
+
+    /// Its client is this many places from the right of x-forwarded-for; with 0 whoever is connected to Envoy [default: 0]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_TRUSTED_HOPS", hide_env_values = true)]
+    pub trusted_hops: Option<u8>,
+
+    /// Which permission it needs; in the file only.
+    #[arg(skip)]
+    pub routes: Vec<RouteText>,
+
     /// Write mail into this folder, a file each [default: keyward-mail beside the SQLite database]
     #[arg(long, value_name = "PATH", env = "KEYWARD_MAIL_DIR", hide_env_values = true)]
     pub mail_dir: Option<PathBuf>,
@@ -170,6 +193,8 @@ pub struct Config {
     pub admin_plaintext: bool,
     /// What a Check is for if it does not say.
     pub audience: Vec<String>,
+    /// How requests are read that Envoy asks about.
+    pub ext_authz: ExtAuthzConfig,
     /// How mail leaves.
     pub mail: MailConfig,
     /// How long calls may go on after SIGTERM.
@@ -203,9 +228,11 @@ impl Config {
             broken.push(Violation::new("--database-url", "must begin with sqlite:, postgres: or mysql:"));
         }
         let mail = mail::checked(&mut broken, &args, &file, database_url.folder());
+        let ext_authz = ext_authz::checked(&mut broken, &args, &file);
         let config = Self {
             database_url,
             mail,
+            ext_authz,
             root_key_file: args.root_key_file.or(file.root_key_file),
             master_key_file: args.master_key_file.or(file.master_key_file),
             issuer: args.issuer.or(file.issuer),

@@ -10,6 +10,7 @@ mod caller;
 mod check;
 mod convert;
 mod events;
+mod ext_authz;
 pub mod health;
 mod import;
 mod keys;
@@ -19,17 +20,16 @@ mod status;
 mod tenants;
 mod throttle;
 mod tokens;
-mod unbuilt;
 mod users;
 
 pub use admin::AdminApi;
 pub use applications::ApplicationApi;
 pub use check::{CheckApi, Door};
 pub use events::EventApi;
+pub use ext_authz::ExtAuthzApi;
 pub use keys::KeyApi;
 pub use tenants::TenantApi;
 pub use tokens::TokenApi;
-pub use unbuilt::Unbuilt;
 pub use users::UserApi;
 
 use crate::desk::Desk;

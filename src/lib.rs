@@ -37,6 +37,11 @@
 //! it, and in one consistent view looks it up and has [`domain::decision::evaluate`] judge it. `grpc/check.rs` counts the
 //! decision and turns it into the reply. Nothing after the door touches the disk.
 //!
+//! **A request through Envoy** is a Check by another door. `grpc/ext_authz.rs` reads the message itself, since tonic would
+//! answer an error to one that is too large or none at all, and a fail-open Envoy lets pass what ends in an error.
+//! [`domain::route`] says which permission method, host and path need, `ext_authz/presented.rs` which credential was sent,
+//! `CheckApi::decide` decides as for Check, and `ext_authz/verdict.rs` makes the reply: the one place that writes "allow".
+//!
 //! **CreateKey.** `grpc/keys.rs`: `Gate::admit` makes a [`check::Caller`] of the metadata, by the same check as everyone's,
 //! and says early what the caller may not touch; `grpc/convert.rs` takes the message apart, naming each field, so that a
 //! new one stops the build. [`desk::keys::create`] runs in a task that a client cannot cancel by going away
@@ -96,7 +101,7 @@
 //!
 //! # What is absent
 //!
-//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`. Envoy's ext_authz and TLS are not here.
+//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`. TLS is not here.
 //! Replicas do not call each other: hints and confirmations go through the database (PostgreSQL's LISTEN and NOTIFY; on
 //! MySQL the next poll).
 //!

@@ -23,11 +23,10 @@ use crate::grpc::arrive::ArriveLayer;
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::{
-    AdminApi, Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi,
+    AdminApi, Api, ApplicationApi, CheckApi, Door, EventApi, ExtAuthzApi, KeyApi, TenantApi, TokenApi, UserApi,
 };
 use crate::keyring::Keyring;
 use crate::mail::Post;
-use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::application_service_server::ApplicationServiceServer;
 use crate::proto::v1::check_service_client::CheckServiceClient;
@@ -173,18 +172,20 @@ impl Server {
         let arrive = ArriveLayer::new(Arc::clone(&index), ledger.clone());
         let layers = (ObserveLayer::new(telemetry.instruments()), arrive);
         let decisions = &telemetry.instruments().decisions;
+        let ext_authz_config = Arc::new(config.ext_authz.clone());
         let check = |door| {
-            CheckServiceServer::new(CheckApi::new(&api, door, Arc::clone(decisions)))
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            let check = CheckApi::new(&api, door, Arc::clone(decisions));
+            let ext_authz = ExtAuthzApi::new(check.clone(), Arc::clone(&ext_authz_config)).server();
+            (CheckServiceServer::new(check).max_decoding_message_size(MAX_MESSAGE_BYTES), ext_authz)
         };
         let data_door = match config.check_auth {
             None | Some(CheckAuth::None) => Door::Open,
             Some(CheckAuth::Bearer | CheckAuth::Mtls) => Door::Bearer,
         };
-        let data = Routes::new(health.server())
-            .add_service(check(data_door))
-            .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(MAX_MESSAGE_BYTES));
-        let admin = admin_routes(&api, check(Door::Bearer), &health)?;
+        let (checks, ext_authz) = check(data_door);
+        let data = Routes::new(health.server()).add_service(checks).add_service(ext_authz);
+        let (checks, ext_authz) = check(Door::Bearer);
+        let admin = admin_routes(&api, checks, &health)?.add_service(ext_authz);
         let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), clock.clone(), &health);
 
         // First, since its address is the issuer that the others name unless one is given.
@@ -357,8 +358,7 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
         .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
         .add_service(TokenServiceServer::new(TokenApi(api.clone())).max_decoding_message_size(limit))
         .add_service(ApplicationServiceServer::new(ApplicationApi::new(api.clone())).max_decoding_message_size(limit))
-        .add_service(AdminServiceServer::new(AdminApi(api.clone())).max_decoding_message_size(limit))
-        .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(limit)))
+        .add_service(AdminServiceServer::new(AdminApi(api.clone())).max_decoding_message_size(limit)))
 }
 
 /// Asks the data listener about root's own credential, as any client would.

@@ -1,6 +1,7 @@
 //! The real server on free ports in a temporary folder, and clients that hold only what a test is about.
 
 pub mod daemon;
+pub mod envoy;
 pub mod ledger;
 pub mod mailbox;
 pub mod mariadb;
@@ -311,6 +312,16 @@ impl TestServer {
             ..VerifyApplicationRequest::default()
         };
         self.nobody().applications().verify_application(request).await.unwrap().into_inner().secret
+    }
+
+    /// Where the running server answers Check.
+    pub fn data_addr(&self) -> String {
+        self.server.as_ref().unwrap().data_addr().to_string()
+    }
+
+    /// Where the running server answers everything.
+    pub fn admin_addr(&self) -> String {
+        self.server.as_ref().unwrap().admin_addr().to_string()
     }
 
     /// The admin listener as it is reached from another address of this machine.

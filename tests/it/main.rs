@@ -29,6 +29,7 @@ mod durability;
 mod engines;
 mod errors;
 mod events;
+mod ext_authz;
 mod harness;
 mod history;
 mod import;
