@@ -172,6 +172,18 @@ class Files(unittest.TestCase):
             self.assertTrue((DEPLOY / path).exists(), path)
 
 
+class Health(Stranger):
+    def test_the_containers_own_check_tells_whether_it_serves(self):
+        test = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["keyward"]["healthcheck"]["test"]
+        [line] = re.findall(r'CMD (\[.*"health".*\])', (DEPLOY / "Dockerfile").read_text())
+        self.assertEqual(json.loads(line)[1:], test[2:])
+        command = [PROGRAM, *[self.server.ops if part.endswith(":50053") else part for part in test[2:]]]
+        self.assertEqual(run(*command, env=environment()), "serving\n")
+        self.server.kill()
+        done = subprocess.run(command, env=environment(), capture_output=True, timeout=DEADLINE)
+        self.assertEqual(done.returncode, 3)
+
+
 class Kubernetes(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
