@@ -72,10 +72,13 @@ pub enum Command {
 /// How the client finds the server, who it is, and how it prints.
 #[derive(Args)]
 pub struct ClientOptions {
-    /// Where the server listens: HOST:PORT, http://HOST:PORT or unix:PATH [default: 127.0.0.1:50051 for check,
-    /// 127.0.0.1:50052 for the rest]
+    /// Where the server listens: HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH [default: 127.0.0.1:50051
+    /// for check, 127.0.0.1:50052 for the rest]
     #[arg(long, global = true, env = "KEYWARD_SERVER", value_name = "ADDRESS", help_heading = HEADING)]
     server: Option<String>,
+
+    #[command(flatten)]
+    tls: connect::TlsOptions,
 
     /// The caller's credential; others on this machine can read arguments, so prefer --key-file or the environment
     #[arg(long, global = true, env = "KEYWARD_KEY", hide_env_values = true, value_name = "CREDENTIAL", help_heading = HEADING)]

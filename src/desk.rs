@@ -68,8 +68,20 @@ pub struct Call {
     pub request_id: String,
     /// The address of the peer; empty on a Unix socket.
     pub source_ip: String,
+    /// Whom the certificate names that the peer's connection has shown, if it has.
+    pub client: Option<String>,
     /// By when its answer must be on its way, if it has said so.
     pub deadline: Option<Instant>,
+}
+
+impl Call {
+    /// What an event tells, and by whose connection it came about.
+    pub(crate) fn noted(&self, mut detail: serde_json::Value) -> serde_json::Value {
+        if let (Some(client), Some(detail)) = (&self.client, detail.as_object_mut()) {
+            detail.insert("client".to_owned(), client.as_str().into());
+        }
+        detail
+    }
 }
 
 /// The name of a key.
@@ -305,6 +317,7 @@ impl Edit<'_> {
         if let (Some(parent), Some(detail)) = (self.actor.parent_name(), detail.as_object_mut()) {
             detail.insert("actor_parent".to_owned(), parent.into());
         }
+        let detail = self.call.noted(detail);
         let entry = Entry {
             kind,
             tenant: tenant.cloned(),

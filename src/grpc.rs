@@ -15,6 +15,7 @@ pub mod health;
 mod import;
 mod keys;
 pub mod observe;
+pub mod peer;
 pub mod rpcs;
 mod status;
 mod tenants;

@@ -2,6 +2,7 @@
 //! OTLP if an endpoint is set. Absent: who is asked and what is answered; only counts leave, never a credential, a
 //! digest or a statement. Instruments are made once, here, and handed out.
 
+mod connections;
 mod decisions;
 mod log;
 mod mail;
@@ -10,6 +11,7 @@ mod replica;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+pub use connections::{ConnectionMeter, Listener, Refusal};
 pub use decisions::{Decisions, Surface};
 pub use mail::{MailMeter, MailOutcome};
 use opentelemetry::KeyValue;
@@ -60,6 +62,8 @@ pub struct Instruments {
     pub mail: MailMeter,
     /// `keyward.barrier.wait`.
     pub barrier: BarrierMeter,
+    /// `keyward.connections.*` and `keyward.tls.reloads`.
+    pub connections: ConnectionMeter,
     /// Whether spans go anywhere, so that none is made in vain.
     pub is_tracing: bool,
 }
@@ -155,6 +159,7 @@ impl Telemetry {
             decisions: Decisions::exported_by(&meter),
             mail: MailMeter::exported_by(&meter),
             barrier: BarrierMeter::exported_by(&meter),
+            connections: ConnectionMeter::exported_by(&meter),
             is_tracing: tracer_provider.is_some(),
         };
         Ok(Self { instruments, metrics: Metrics(registry), meter, meter_provider, tracer_provider, exporting })

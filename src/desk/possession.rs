@@ -168,9 +168,9 @@ async fn end_in_tenant(
         tenant: Some(tenant),
         actor: "possession".to_owned(),
         credential_id: String::new(),
+        detail: call.noted(json!({ "count": count, "keys": names, "reason": reason.as_str() })),
         request_id: call.request_id,
         source_ip: call.source_ip,
-        detail: json!({ "count": count, "keys": names, "reason": reason.as_str() }),
     };
     let changes = ended.into_values().map(Endable::into_change).collect();
     desk.commit(draft, changes, entry, None, call.deadline).await

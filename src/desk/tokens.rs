@@ -242,9 +242,9 @@ async fn create_opaque(
         actor: token.parent.name(&token.tenant),
         credential_id: credential_id(&exchange.credential),
         subject: token.name(),
+        detail: call.noted(json!({ "after": describe(&token) })),
         request_id: call.request_id,
         source_ip: call.source_ip,
-        detail: json!({ "after": describe(&token) }),
     };
     let revision = desk.commit(draft, vec![Change::Token(Box::new(token.clone()))], entry, None, call.deadline).await?;
     Ok(Minted { token: AccessToken { revision, ..token }, text, revision })

@@ -3,6 +3,7 @@
 //! is looked at, that one is for the truth.
 
 use super::observe::grpc_timeout;
+use super::peer::Identity;
 use super::rpcs::{Admission, Rpc};
 use crate::check::{Caller, Index};
 use crate::clock::Clock;
@@ -44,6 +45,7 @@ pub(crate) fn call_of<T>(request: &Request<T>) -> Call {
     Call {
         request_id: request_id(request.extensions()),
         source_ip: source_ip(request),
+        client: Identity::of(request.extensions()).map(|identity| identity.as_str().to_owned()),
         deadline: deadline_of(request.metadata()),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::caller::{Gate, deadline_of, source_ip};
 use super::keys::MAX_BATCH;
+use super::peer::{Clients, Identity};
 use super::{convert, rpcs};
 use crate::check::{Answer, Caller};
 use crate::domain::decision::{Decision, Permission, Query, Reason};
@@ -28,12 +29,33 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Who may ask at this listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Door {
     /// Whoever can reach it.
     Open,
     /// Holders of a credential that holds `keyward/check` `use`, each for its own tenant.
     Bearer,
+    /// Clients whose certificate is listed, each for its own tenant if it has one.
+    Mtls(Clients),
+}
+
+/// Somebody who was let in.
+#[derive(Debug)]
+pub(super) enum Entered {
+    Anyone,
+    Caller(Caller),
+    Client(Option<TenantId>),
+}
+
+impl Entered {
+    /// The only tenant that it may ask for, if it is bound to one.
+    fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::Anyone => None,
+            Self::Caller(caller) => caller.actor().tenant(),
+            Self::Client(tenant) => tenant.as_ref(),
+        }
+    }
 }
 
 /// The service.
@@ -54,14 +76,16 @@ impl CheckApi {
     }
 
     /// Lets the asker in; a caller bound to a tenant asks for that tenant only.
-    pub(super) fn enter(&self, asker: &Asker) -> Result<Option<Caller>> {
-        if self.door == Door::Open {
-            return Ok(None);
+    pub(super) fn enter(&self, asker: &Asker) -> Result<Entered> {
+        match &self.door {
+            Door::Open => return Ok(Entered::Anyone),
+            Door::Mtls(clients) => return clients.admit(asker.identity.as_ref()).map(Entered::Client),
+            Door::Bearer => {}
         }
         let caller = self.gate.admit_metadata(&asker.metadata, &asker.source_ip)?;
         let directory = self.gate.index.directory();
         if caller.actor().power().holds("keyward/check", "use", &directory) {
-            Ok(Some(caller))
+            Ok(Entered::Caller(caller))
         } else {
             Err(Error::Forbidden { missing: "use on keyward/check".to_owned() })
         }
@@ -71,7 +95,7 @@ impl CheckApi {
     async fn answer(
         &self,
         asker: &Asker,
-        caller: &mut Option<Caller>,
+        caller: &mut Entered,
         message: proto::CheckRequest,
         field: &str,
         deadline: Instant,
@@ -102,7 +126,7 @@ impl CheckApi {
     pub(super) async fn decide(
         &self,
         asker: &Asker,
-        caller: &mut Option<Caller>,
+        caller: &mut Entered,
         question: &Question<'_>,
         deadline: Instant,
         surface: Surface,
@@ -111,7 +135,7 @@ impl CheckApi {
             self.ledger.reached(question.min_revision, deadline).await?;
             *caller = self.enter(asker)?;
         }
-        let tenant = self.tenant(caller.as_ref(), question.tenant, question.field)?;
+        let tenant = self.tenant(caller, question.tenant, question.field)?;
         let query = Query {
             tenant: tenant.as_ref(),
             secret_key: question.secret_key,
@@ -137,8 +161,8 @@ impl CheckApi {
     }
 
     /// The tenant a Check is about: the caller's own, if it has one, or the one asked for.
-    fn tenant(&self, caller: Option<&Caller>, name: &str, field: &str) -> Result<Option<TenantId>> {
-        let own = caller.and_then(|caller| caller.actor().tenant());
+    fn tenant(&self, caller: &Entered, name: &str, field: &str) -> Result<Option<TenantId>> {
+        let own = caller.tenant();
         if name.is_empty() {
             return Ok(own.cloned());
         }
@@ -180,13 +204,14 @@ pub(super) struct Question<'a> {
 pub(super) struct Asker {
     metadata: MetadataMap,
     source_ip: String,
+    identity: Option<Identity>,
 }
 
 impl Asker {
     pub(super) fn of<T>(request: Request<T>) -> (Self, T) {
         let source_ip = source_ip(&request);
-        let (metadata, _, message) = request.into_parts();
-        (Self { metadata, source_ip }, message)
+        let (metadata, extensions, message) = request.into_parts();
+        (Self { metadata, source_ip, identity: Identity::of(&extensions) }, message)
     }
 
     /// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
