@@ -14,6 +14,7 @@ mod descriptors;
 mod events;
 mod failure;
 mod grants;
+mod health;
 mod keys;
 mod output;
 mod replicas;
@@ -65,6 +66,8 @@ pub enum Command {
     /// See which servers share the database, and how they are
     #[command(subcommand)]
     Replicas(replicas::Replicas),
+    /// Ask whether a server answers Checks
+    Health(health::Health),
     /// Write the contract as an encoded google.protobuf.FileDescriptorSet
     Descriptors(descriptors::Descriptors),
 }
@@ -141,6 +144,7 @@ async fn carry_out(command: &Command, options: &ClientOptions) -> ExitCode {
         Command::Sessions(sessions) => sessions.run(options).await,
         Command::Events(events) => events.run(options).await,
         Command::Replicas(replicas) => replicas.run(options).await,
+        Command::Health(health) => health.run(options).await,
         Command::Descriptors(descriptors) => descriptors.run(),
     };
     match done {

@@ -387,8 +387,9 @@ impl Config {
         if self.drain_timeout >= LONGEST_DRAIN {
             refuse("--drain-timeout", "must be less than 10s".into());
         }
-        if self.otlp_endpoint.as_deref().is_some_and(|endpoint| !endpoint.starts_with("http://")) {
-            refuse("--otlp-endpoint", "must begin with http:// in this build, which does not have TLS yet".into());
+        let is_http = |endpoint: &str| endpoint.starts_with("http://") || endpoint.starts_with("https://");
+        if !self.otlp_endpoint.as_deref().is_none_or(is_http) {
+            refuse("--otlp-endpoint", "must begin with http:// or https://".into());
         }
     }
 }

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a credential of another replica is waited for in a call without a deadline.
+/// How long a credential of another replica is waited for at most.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every command works with. Cheap to clone.
@@ -175,12 +175,18 @@ impl Desk {
 }
 
 impl Desk {
-    /// Waits for a credential that was made a moment ago on another replica; goes on at once with any other text.
-    pub(crate) async fn arrived(&self, credential: &str, deadline: Option<Instant>) -> Result<()> {
-        if !self.index.may_come(credential) {
+    /// Waits for credentials that were made a moment ago on another replica, once for all of them; goes on at once with
+    /// any other text.
+    pub(crate) async fn arrived(
+        &self,
+        credentials: impl IntoIterator<Item = &str>,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
+        if !credentials.into_iter().any(|credential| self.index.may_come(credential)) {
             return Ok(());
         }
-        self.ledger.caught_up(deadline.unwrap_or_else(|| Instant::now() + ARRIVAL_TIMEOUT)).await
+        let longest = Instant::now() + ARRIVAL_TIMEOUT;
+        self.ledger.caught_up(deadline.map_or(longest, |deadline| deadline.min(longest))).await
     }
 
     /// Commits, and waits until it is in force: on every replica if it takes something away, and otherwise on this one.

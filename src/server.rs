@@ -65,6 +65,7 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
     // Before anything else: whoever sees it serve may tell it to end.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;
+    listen::take_descriptors();
     let mut server = Server::start(Config::load(args)?, Clock::default()).await?;
     server.introduce().await?;
     server

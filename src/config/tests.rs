@@ -133,7 +133,8 @@ fn values_that_cannot_be_read_are_refused_by_the_name_of_their_flag() {
     check(&["--drain-timeout=9999ms"], None);
     check(&["--log-format=text"], Some(("--log-format", "human or json")));
     check(&["--audience=a,,b"], Some(("--audience", "empty")));
-    check(&["--otlp-endpoint=https://collector:4317"], Some(("--otlp-endpoint", "TLS")));
+    check(&["--otlp-endpoint=https://collector:4317"], None);
+    check(&["--otlp-endpoint=collector:4317"], Some(("--otlp-endpoint", "https://")));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
     check(&["--root-key-file", path], Some(("--root-key-file", "directory")));

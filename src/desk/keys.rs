@@ -213,6 +213,14 @@ pub async fn update(
         not_before_time,
         expire_time,
     } = patch;
+    if grants.is_some()
+        || allowed_ips.is_some()
+        || allowed_referrers.is_some()
+        || not_before_time.is_some()
+        || expire_time.is_some()
+    {
+        edit.draft.promise();
+    }
     key.display_name = display_name.unwrap_or(key.display_name);
     key.description = description.unwrap_or(key.description);
     key.grants = grants.unwrap_or(key.grants);

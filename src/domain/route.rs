@@ -7,12 +7,12 @@
 mod path;
 mod template;
 
+use self::path::{clean_host, clean_method, clean_path};
+use self::template::{PathTemplate, Template};
 use super::name::{Path, TenantId};
 use super::permission::{ACTION_RULE, is_action, is_resource};
 use crate::error::Violation;
-use path::{clean_host, clean_method, clean_path};
 use serde::Deserialize;
-use template::{PathTemplate, Template};
 
 /// So many routes there may be.
 const MAX_ROUTES: usize = 1000;

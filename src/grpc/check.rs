@@ -145,11 +145,15 @@ impl CheckApi {
             audience: if question.audience.is_empty() { &self.audience } else { question.audience },
         };
         let mut answer = self.gate.index.check(question.credential, &query, self.gate.clock.now())?;
-        if answer.principal.is_none() && self.gate.index.may_come(question.credential) {
+        if !answer.decision.is_allowed() && self.gate.index.is_later(question.credential, answer.revision) {
             // Made on another replica a moment ago, perhaps: what it is now can be told once this one has caught up.
             self.ledger.caught_up(deadline).await?;
             *caller = self.enter(asker)?;
             answer = self.gate.index.check(question.credential, &query, self.gate.clock.now())?;
+        }
+        if answer.revision < question.min_revision {
+            // The ledger was replaced in between by one that an operator has adopted.
+            return Err(Error::unavailable("this replica has not reached min_revision"));
         }
         self.decisions.count(surface, &answer.decision);
         Ok(answer)
@@ -217,7 +221,7 @@ impl Asker {
     /// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
     pub(super) fn deadline(&self) -> Instant {
         let longest = Instant::now() + MAX_WAIT;
-        deadline_of(&self.metadata).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT).min(longest)
+        deadline_of(self.metadata.as_ref()).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT).min(longest)
     }
 }
 

@@ -16,6 +16,7 @@ use accept::{Bound, accept};
 pub(super) use app::App;
 use connection::Terms;
 use hyper_util::rt::TokioIo;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use tls::Tls;
@@ -59,6 +60,14 @@ async fn remove_stale_socket(path: &Path) -> std::io::Result<()> {
         std::fs::remove_file(path)?;
     }
     Ok(())
+}
+
+/// Takes as many descriptors as this process may have. Many systems let it begin with far fewer, from times when that was
+/// meant for programs that could not count further, and one client could use them up.
+pub(super) fn take_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // What is refused leaves what there was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The listeners of a server, before they are bound.

@@ -172,6 +172,18 @@ class Files(unittest.TestCase):
             self.assertTrue((DEPLOY / path).exists(), path)
 
 
+class Health(Stranger):
+    def test_the_containers_own_check_tells_whether_it_serves(self):
+        test = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["keyward"]["healthcheck"]["test"]
+        [line] = re.findall(r'CMD (\[.*"health".*\])', (DEPLOY / "Dockerfile").read_text())
+        self.assertEqual(json.loads(line)[1:], test[2:])
+        command = [PROGRAM, *[self.server.ops if part.endswith(":50053") else part for part in test[2:]]]
+        self.assertEqual(run(*command, env=environment()), "serving\n")
+        self.server.kill()
+        done = subprocess.run(command, env=environment(), capture_output=True, timeout=DEADLINE)
+        self.assertEqual(done.returncode, 3)
+
+
 class Kubernetes(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -615,18 +627,27 @@ class Upstream(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class ExtAuthz(Stranger):
-    """deploy/envoy/ext-authz.yaml with a real Envoy between curl and a real service; it asks Keyward over TLS."""
+class Guarded(Stranger):
+    """curl, Envoy with deploy/envoy/ext-authz.yaml, and a service; Envoy asks a Keyward with TLS."""
+
+    def certificate(self, name, *identities):
+        """A certificate for these, in two files."""
+        chain, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
+        made = self.authority.issue_cert(*identities)
+        chain.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        key.write_bytes(made.private_key_pem.bytes())
+        return chain, key
+
+    def check_auth(self):
+        """How Keyward is told who may ask."""
+        raise NotImplementedError
 
     def mail_arguments(self):
-        authority = trustme.CA()
-        (self.folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
-        certificate = authority.issue_cert("keyward-data.keyward.svc.cluster.local")
-        chain, key = self.folder / "tls.crt", self.folder / "tls.key"
-        chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-        key.write_bytes(certificate.private_key_pem.bytes())
+        self.authority = trustme.CA()
+        (self.folder / "ca.pem").write_bytes(self.authority.cert_pem.bytes())
+        chain, key = self.certificate("server", "keyward-data.keyward.svc.cluster.local")
         files = ["--data-tls-cert-file", str(chain), "--data-tls-key-file", str(key)]
-        return ["--mail-dir", str(self.folder / "mail"), "--check-auth", "bearer", *files]
+        return ["--mail-dir", str(self.folder / "mail"), *files, *self.check_auth()]
 
     def setUp(self):
         super().setUp()
@@ -637,18 +658,58 @@ class ExtAuthz(Stranger):
         self.addCleanup(self.upstream.server_close)
         self.addCleanup(self.upstream.shutdown)
         self.key = self.issue("apis/maps", "use")
-        self.start(self.issue("keyward/check", "use"))
 
-    def start(self, credential):
+    def start(self, credential="", edit=None):
         """Envoy, which shows Keyward this credential."""
         there = {9000: f"127.0.0.1:{self.upstream.server_port}", 50051: self.server.data}
-        self.sidecar = Sidecar("ext-authz.yaml", self.folder, there, KEYWARD_CREDENTIAL=credential)
+        self.sidecar = Sidecar("ext-authz.yaml", self.folder, there, edit, KEYWARD_CREDENTIAL=credential)
         self.addCleanup(self.sidecar.kill)
         self.at = self.sidecar.url(8080)
+
+    def again(self, *arguments):
+        """Another Envoy in the place of the first."""
+        self.sidecar.kill()
+        shutil.rmtree(self.sidecar.folder)
+        self.start(*arguments)
 
     def issue(self, resource, action):
         key = {"grants": [{"resources": {"resource": resource, "actions": [action]}}]}
         return self.owner.call("KeyService/CreateKey", {"parent": "tenants/-", "key": key})["credential"]
+
+
+class ByCertificate(Guarded):
+    """With the lines that are commented in the example, in the place of the credential."""
+
+    def check_auth(self):
+        path = self.folder / "clients.toml"
+        path.write_text('[[clients]]\nidentity = "gateway.keyward.example"\ntenant = "tenants/acme"\n')
+        return ["--check-auth", "mtls", "--data-tls-client-ca-file", str(self.folder / "ca.pem"), "--config", str(path)]
+
+    def edit(self, config):
+        text = (EXAMPLES / "ext-authz.yaml").read_text()
+        [lines] = re.findall(r"# With mutual TLS:\n((?: *# .*\n)+)", text)
+        for context in values(config, "common_tls_context"):
+            context.update(yaml.safe_load(re.sub(r"(?m)^ *# ", "", lines)))
+        for service in values(config, "grpc_service"):
+            del service["initial_metadata"]
+
+    def test_envoy_is_known_by_its_certificate(self):
+        self.certificate("tls", "gateway.keyward.example")
+        self.start(edit=self.edit)
+        self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 200)
+        self.assertEqual(curl(f"{self.at}/maps/1").status, 401)
+        self.certificate("tls", "other.keyward.example")
+        self.again("", self.edit)
+        self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 503)
+
+
+class ByCredential(Guarded):
+    def check_auth(self):
+        return ["--check-auth", "bearer"]
+
+    def setUp(self):
+        super().setUp()
+        self.start(self.issue("keyward/check", "use"))
 
     def test_who_may_pass(self):
         passed = curl(f"{self.at}/maps/1", "-H", "x-keyward-user: tenants/acme/users/spoofed", key=self.key)
@@ -672,9 +733,12 @@ class ExtAuthz(Stranger):
         self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 401)
 
     def test_nobody_passes_an_envoy_that_keyward_does_not_know(self):
-        self.sidecar.kill()
-        shutil.rmtree(self.sidecar.folder)
-        self.start(self.key)
+        self.again(self.key)
+        self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 503)
+
+    def test_a_keyward_that_envoy_does_not_know_is_not_asked(self):
+        (self.folder / "ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
+        self.again(self.issue("keyward/check", "use"))
         self.assertEqual(curl(f"{self.at}/maps/1", key=self.key).status, 503)
 
     def test_without_keyward_nobody_passes_and_it_is_no_denial(self):

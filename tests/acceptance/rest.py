@@ -389,7 +389,7 @@ class CartoVista(Compat):
             f'{{"accessKey":"{key}","enabled":false,"enabled":true,"ipWhitelisted":[],"notes":""}}',
             f'{{"accessKey":"{key}","\\u0065nabled":false,"enabled":true,"ipWhitelisted":[],"notes":""}}',
             f'{{"accessKey":"{key}:revoke","enabled":true,"ipWhitelisted":[],"notes":""}}',
-            f'{{"accessKey":"../users/bo","enabled":true,"ipWhitelisted":[],"notes":""}}',
+            '{"accessKey":"../users/bo","enabled":true,"ipWhitelisted":[],"notes":""}',
             f'{{"accessKey":"{key}","enabled":true,"ipWhitelisted":[],"notes":"","state":2}}',
             f'{{"accessKey":"{key}","enabled":true,"ipWhitelisted":[],"notes":""}} more',
         ):

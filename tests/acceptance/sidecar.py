@@ -57,7 +57,7 @@ class Sidecar:
         for beside in EXAMPLES.iterdir():
             shutil.copy(beside, self.folder)
         for beside in pathlib.Path(folder).iterdir():
-            if beside.is_file() and beside.suffix in (".binpb", ".pem"):
+            if beside.suffix in (".binpb", ".pem") or beside.name in ("tls.crt", "tls.key"):
                 shutil.copy(beside, self.folder)
         self.process, self.variables = None, variables
         # Another process may take a port between our looking and Envoy's binding it.

@@ -148,6 +148,8 @@ pub const FORGED: &[(&str, &str)] = &[
     ("X-Keyward-User", "tenants/forged/users/root"),
     ("x-keyward-application", "tenants/forged/applications/a"),
     ("x-keyward-key", "tenants/forged/keys/k"),
+    ("x_keyward_tenant", "tenants/forged"),
+    ("X-Keyward_Key", "tenants/forged/keys/k"),
     ("x-envoy-auth-failure-mode-allowed", "forged"),
 ];
 

@@ -1,6 +1,7 @@
 //! What a proxied request presents: its credential, in one of the places where it may be, and the circumstances. Headers
 //! come as a map or as a list of raw ones, and of both a request may have none.
 
+use super::verdict::IDENTITY;
 use crate::config::ExtAuthzConfig;
 use crate::domain::route::{RequestLine, Said};
 use crate::proto::envoy::config::core::v3::address::Address;
@@ -200,6 +201,8 @@ fn decoded(text: &[u8]) -> Option<Vec<u8>> {
 /// What is taken out of a request before it goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Strip {
+    /// Headers that some servers take for one of [`IDENTITY`]: with underscores, which they do not tell from hyphens.
+    pub(super) forged: Vec<String>,
     /// Headers by name.
     pub(super) headers: Vec<String>,
     /// What is left of the cookies, if one of them goes and others stay.
@@ -210,7 +213,8 @@ pub(super) struct Strip {
 
 /// Every place in which a request may have a credential of ours. An `authorization` of another scheme stays.
 pub(super) fn strip(http: &HttpRequest, config: &ExtAuthzConfig) -> Strip {
-    let mut strip = Strip { headers: vec!["x-api-key".to_owned(), "x-secret-key".to_owned()], ..Strip::default() };
+    let headers = vec!["x-api-key".to_owned(), "x-secret-key".to_owned()];
+    let mut strip = Strip { forged: forged(http), headers, ..Strip::default() };
     if values(http, "authorization").any(|value| value.split(|byte| *byte == b',').any(|part| bearer(part).is_some())) {
         strip.headers.push("authorization".to_owned());
     }
@@ -229,6 +233,16 @@ pub(super) fn strip(http: &HttpRequest, config: &ExtAuthzConfig) -> Strip {
         }
     }
     strip
+}
+
+fn forged(http: &HttpRequest) -> Vec<String> {
+    let raw = http.header_map.iter().flat_map(|map| &map.headers).map(|header| &header.key);
+    let names = raw.chain(http.headers.keys()).filter(|name| name.contains('_'));
+    let is_like_ours = |name: &&String| {
+        let name = name.replace('_', "-");
+        IDENTITY.iter().any(|own| own.eq_ignore_ascii_case(&name))
+    };
+    names.filter(is_like_ours).cloned().collect()
 }
 
 /// The cookies but one, in one header; those that Envoy would not take back from us are left out.

@@ -121,12 +121,13 @@ fn a_credential_goes_no_further() {
     #[track_caller]
     fn check(path: &str, headers: Pairs<'_>, removed: &[&str], cookie: Option<&str>, parameters: &[&str]) {
         for request in [raw(path, headers), joined(path, headers)] {
-            let Strip { headers, cookie: rest, query_parameters } = strip(&request, &config());
+            let Strip { forged, headers, cookie: rest, query_parameters } = strip(&request, &config());
             let always = ["x-api-key", "x-secret-key", "x-token"];
             let more: Vec<&str> = headers.iter().map(String::as_str).filter(|name| !always.contains(name)).collect();
             assert!(always.iter().all(|name| headers.iter().any(|own| own == name)));
             assert_eq!((more.as_slice(), rest.as_deref()), (removed, cookie), "{path} {headers:?}");
             assert_eq!(query_parameters, parameters);
+            assert!(forged.is_empty());
         }
     }
     check("/", &[], &[], None, &[]);
@@ -137,6 +138,16 @@ fn a_credential_goes_no_further() {
     check("/?a=b", &[("cookie", "a=b")], &[], None, &[]);
     check("/", &[("cookie", "kw=A")], &["cookie"], None, &[]);
     check("/", &[("cookie", "a=b; kw=A;kw=B; c=\"d\"; é=é")], &[], Some("a=b; c=\"d\""), &[]);
+}
+
+#[test]
+fn a_header_that_looks_like_one_of_ours_goes_no_further() {
+    let headers = [("x_keyward_tenant", "a"), ("X-Keyward_Key", "b"), ("x_other", "c"), ("x-keyward-user", "d")];
+    for request in [raw("/", &headers), joined("/", &headers)] {
+        let mut forged = strip(&request, &config()).forged;
+        forged.sort();
+        assert_eq!(forged, ["X-Keyward_Key", "x_keyward_tenant"]);
+    }
 }
 
 #[test]
@@ -254,7 +265,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
 proptest! {
     #[test]
     fn no_denial_encodes_as_allow(outcome in outcomes(), is_grpc in any::<bool>(), header in ".{0,9}") {
-        let strip = Strip { headers: vec![header.clone()], cookie: Some(header), query_parameters: Vec::new() };
+        let strip = Strip { headers: vec![header.clone()], cookie: Some(header), ..Strip::default() };
         let response = Verdict::of(outcome, Mode::Enforce).encode(is_grpc, strip);
         prop_assert!(!is_permit(&response));
         let Some(HttpResponse::DeniedResponse(denied)) = &response.http_response else { panic!("{response:?}") };

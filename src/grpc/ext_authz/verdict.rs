@@ -26,7 +26,7 @@ const TENANT: &str = "x-keyward-tenant";
 const USER: &str = "x-keyward-user";
 const APPLICATION: &str = "x-keyward-application";
 const KEY: &str = "x-keyward-key";
-const IDENTITY: [&str; 4] = [TENANT, USER, APPLICATION, KEY];
+pub(super) const IDENTITY: [&str; 4] = [TENANT, USER, APPLICATION, KEY];
 
 /// What Envoy adds where it fails open, and a client could add to look as if it had.
 const FAILED_OPEN: &str = "x-envoy-auth-failure-mode-allowed";
@@ -200,7 +200,8 @@ impl Permit {
         let dynamic_metadata = Some(metadata(&outcome, mode));
         let is_allowed = outcome.decision.is_allowed() && outcome.fault.is_none();
         // Where a denial is only told, a credential that is not known to be ours may be what the upstream asks for.
-        let strip = if is_allowed || outcome.principal.is_some() { strip } else { Strip::default() };
+        let is_known = is_allowed || outcome.principal.is_some();
+        let strip = if is_known { strip } else { Strip { forged: strip.forged, ..Strip::default() } };
         let principal = outcome.principal.filter(|_| is_allowed).unwrap_or_default();
         let identity = [principal.tenant, principal.user, principal.application, principal.key];
         let (mut headers, mut headers_to_remove) = (Vec::new(), strip.headers);
@@ -214,6 +215,7 @@ impl Permit {
         }
         headers.extend(strip.cookie.map(|rest| header("cookie", &rest)));
         headers_to_remove.push(FAILED_OPEN.to_owned());
+        headers_to_remove.extend(strip.forged);
         let ok = OkHttpResponse {
             headers,
             headers_to_remove,

@@ -105,11 +105,28 @@ fn builder(limits: &Limits, is_http2: bool) -> Builder<TokioExecutor> {
     if is_http2 { builder.http2_only() } else { builder.http1_only() }
 }
 
-/// Completes once the server stops, or the connection is old: after nine to eleven tenths of its age.
+/// Completes once the server stops, or the connection is old.
 async fn leave(age: Duration, stopped: watch::Receiver<bool>) {
-    let lived = sleep(age.mul_f64(0.9 + 0.2 * rand::random::<f64>()));
     tokio::select! {
         () = until(stopped) => {}
-        () = lived => {}
+        () = sleep(life(age, rand::random())) => {}
+    }
+}
+
+/// Nine to eleven tenths of the age, by a random number from 0 to 1: those who came at once do not go at once.
+fn life(age: Duration, random: f64) -> Duration {
+    age.mul_f64(0.9 + 0.2 * random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_about_as_long_as_the_age() {
+        let lives = [0.0, 0.5, 1.0].map(|random| life(Duration::from_secs(1000), random).as_millis());
+        assert_eq!(lives, [900_000, 1_000_000, 1_100_000]);
+        // The longest age that a flag can say.
+        assert!(life(Duration::from_secs(u64::from(u32::MAX) * 24 * 60 * 60), 1.0) > Duration::from_secs(1));
     }
 }

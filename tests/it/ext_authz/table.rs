@@ -180,12 +180,17 @@ fn rows(world: &World) -> Vec<Row> {
             row(door, "no escape", at("/a%zz"), Denied(403, "NOT_GRANTED")),
             row(door, "a wildcard", at("/**"), Denied(403, "NOT_GRANTED")),
             row(door, "no slash", at("admin"), Unasked(400)),
-            row(door, "OPTIONS *", request("OPTIONS", "api.example", "*", &[("x-api-key", good)]), Unasked(404)),
+            row(
+                door,
+                "OPTIONS *",
+                request("OPTIONS", "api.example", "*", &[("x-api-key", good)]),
+                Denied(403, "NOT_GRANTED"),
+            ),
             row(
                 door,
                 "a tunnel",
                 request("CONNECT", "api.example:443", "api.example:443", &[("x-api-key", good)]),
-                Unasked(404),
+                Denied(403, "NOT_GRANTED"),
             ),
             row(door, "a whole URL", at("http://api.example/a"), Passed),
             row(door, "a whole URL of another host", at("http://other.example/a"), Denied(403, "NOT_GRANTED")),
@@ -277,19 +282,18 @@ fn outcome(world: &World, reply: &Reply, reached: &[Value]) -> Outcome {
     };
     assert_eq!(reached, [echo.clone()]);
     let header = |name: &str| {
-        let mut all = echo["headers"].as_array().unwrap().iter().filter(|pair| pair[0] == name);
-        let found = all.next().map(|pair| pair[1].as_str().unwrap());
-        assert!(all.next().is_none(), "{name} twice: {text}");
-        found
+        let all = echo["headers"].as_array().unwrap().iter().filter(|pair| pair[0] == name);
+        all.map(|pair| pair[1].as_str().unwrap()).collect::<Vec<_>>()
     };
-    if header("x-envoy-auth-failure-mode-allowed").is_some() {
+    // Envoy's own, beside what a client sent.
+    if header("x-envoy-auth-failure-mode-allowed").contains(&"true") {
         return Undecided;
     }
     assert!(!text.contains("forged") && !secrets.iter().any(|secret| text.contains(*secret)), "{text}");
     for name in ["x-api-key", "x-secret-key", "x-token"] {
-        assert_eq!(header(name), None);
+        assert!(header(name).is_empty());
     }
-    assert!(header("x-keyward-tenant").is_some() && header("x-keyward-key").is_some(), "{text}");
+    assert_eq!((header("x-keyward-tenant").len(), header("x-keyward-key").len()), (1, 1), "{text}");
     Passed
 }
 

@@ -14,10 +14,10 @@ const DESCRIPTORS: u32 = 100;
 /// More than that.
 const CONNECTIONS: usize = 150;
 
-/// The same command under a limit of descriptors.
-fn limited(command: &Command) -> Command {
+/// The same command under a limit of descriptors: `-n`, or `-Sn`, which the program may raise again.
+fn limited(command: &Command, limit: &str) -> Command {
     let mut limited = Command::new("bash");
-    limited.args(["-c", &format!("ulimit -n {DESCRIPTORS}; exec \"$@\""), "bash"]);
+    limited.args(["-c", &format!("ulimit {limit} {DESCRIPTORS}; exec \"$@\""), "bash"]);
     limited.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
@@ -49,7 +49,7 @@ async fn without_descriptors_it_answers_whom_it_has_and_takes_no_core() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = serve(&folder.path().join("keyward.db"));
     command.arg("--root-key-file").arg(folder.path().join("root.key"));
-    let server = Process::launch(limited(&command));
+    let server = Process::launch(limited(&command, "-n"));
     let root = std::fs::read_to_string(folder.path().join("root.key")).unwrap().trim().to_owned();
     let channel = server.data();
     assert_eq!(ask(&channel, &root, "").await.unwrap().decision(), Decision::Allowed);
@@ -88,7 +88,7 @@ async fn it_ends_in_time_though_it_has_no_descriptors_and_nobody_lets_go() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = serve(&folder.path().join("keyward.db"));
     command.arg("--root-key-file").arg(folder.path().join("root.key")).args(["--drain-timeout", "500ms"]);
-    let server = Process::launch(limited(&command));
+    let server = Process::launch(limited(&command, "-n"));
     let mut held = Vec::new();
     for place in 0..CONNECTIONS {
         let mut stream = TcpStream::connect(&server.data_addr).await.unwrap();
@@ -102,4 +102,18 @@ async fn it_ends_in_time_though_it_has_no_descriptors_and_nobody_lets_go() {
     let (status, _, log) = server.terminate();
     assert!(status.success(), "{log}");
     drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_may_be_raised_is_raised() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Process::launch(limited(&serve(&folder.path().join("keyward.db")), "-Sn"));
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut stream = TcpStream::connect(&server.data_addr).await.unwrap();
+        stream.write_all(&hello()).await.unwrap();
+        assert!(is_alive(&mut stream).await);
+        held.push(stream);
+    }
+    assert!(ask(&server.data(), "", "").await.is_ok());
 }
