@@ -326,6 +326,16 @@ impl TestServer {
         self.nobody().applications().verify_application(request).await.unwrap().into_inner().secret
     }
 
+    /// Where the running server answers Check.
+    pub fn data_addr(&self) -> String {
+        self.server.as_ref().unwrap().data_addr().to_string()
+    }
+
+    /// Where the running server answers everything.
+    pub fn admin_addr(&self) -> String {
+        self.server.as_ref().unwrap().admin_addr().to_string()
+    }
+
     /// The admin listener as it is reached from another address of this machine.
     pub fn admin_from(&self, address: &str) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.server.as_ref().unwrap().admin_addr())).unwrap();
