@@ -122,7 +122,7 @@ impl Answer {
         let CheckResponse { principal, missing, expire_time, cache_ttl, revision, .. } = self.response;
         match principal {
             Some(principal) if is_allowed => Ok(Allowed { principal, expire_time, cache_ttl, revision }),
-            principal => Err(Denied { reasons, missing, principal, revision }),
+            principal => Err(Denied { reasons, missing, principal: principal.map(Box::new), revision }),
         }
     }
 
@@ -155,7 +155,7 @@ pub struct Denied {
     /// What was asked for and is not granted.
     pub missing: Vec<Permission>,
     /// Whose credential it is, if it is anyone's.
-    pub principal: Option<Principal>,
+    pub principal: Option<Box<Principal>>,
     /// The revision that the answer rests on; zero where Keyward was not asked.
     pub revision: i64,
 }
