@@ -1,16 +1,19 @@
 //! TLS of each listener, and who is let in by a certificate.
 
-use super::{Authority, Files, Issued, ask, channel, raw, unreachable};
-use crate::harness::{TestServer, refused, send};
+use super::{Authority, Files, Issued, LONG, ask, channel, raw, unreachable};
+use crate::harness::{TestServer, process, refused, send};
 use keyward::config::{Config, ServeArgs};
+use keyward::proto::envoy::service::auth::v3 as envoy;
+use keyward::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use keyward::proto::envoy::service::auth::v3::{AttributeContext, attribute_context};
 use keyward::proto::v1::*;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
@@ -167,6 +170,35 @@ async fn a_certificate_that_is_not_listed_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn a_proxy_asks_by_its_certificate_too() {
+    let (servers, clients, files) = (Authority::new("servers"), Authority::new("clients"), Files::new());
+    let server = guarded(&files, &servers, &clients).await;
+    let (acme, other) = (server.tenant("acme").await, server.tenant("other").await);
+    let address = server.data_addr();
+    let code = async |identity: &str, credential: &str| {
+        let http = attribute_context::HttpRequest {
+            method: "GET".to_owned(),
+            host: "api.example".to_owned(),
+            path: "/v1/things".to_owned(),
+            headers: [("authorization".to_owned(), format!("Bearer {credential}"))].into(),
+            ..Default::default()
+        };
+        let request = attribute_context::Request { http: Some(http), ..Default::default() };
+        let attributes = AttributeContext { request: Some(request), ..Default::default() };
+        let own = clients.issue(&[identity]);
+        let mut proxy = AuthorizationClient::new(channel(&address, &[&servers], Some(&own)));
+        let answer = proxy.check(envoy::CheckRequest { attributes: Some(attributes) }).await?.into_inner();
+        Ok::<_, tonic::Status>(answer.status.unwrap().code)
+    };
+    let (ours, theirs) = (&acme.made.master_credential, &other.made.master_credential);
+    assert_eq!(code("spiffe://example.org/envoy", ours).await.unwrap(), Code::Ok as i32);
+    assert_eq!(code("spiffe://example.org/envoy", theirs).await.unwrap(), Code::Unauthenticated as i32);
+    assert_eq!(code("gate.example", theirs).await.unwrap(), Code::Ok as i32);
+    let refusal = code("spiffe://example.org/other", ours).await.unwrap_err();
+    assert!(matches!(refusal.code(), Code::Unauthenticated | Code::Unavailable), "{refusal:?}");
+}
+
+#[tokio::test]
 async fn an_event_names_the_certificate_of_its_connection() {
     let (servers, clients, files) = (Authority::new("servers"), Authority::new("clients"), Files::new());
     files.put_issued("admin", &servers.issue(&["127.0.0.1"]));
@@ -237,4 +269,34 @@ async fn a_listener_of_grpc_speaks_nothing_else() {
     assert!(ask(&clear, "", "").await.is_ok());
     let answer = raw::http(&server.data_addr(), "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(answer, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_is_reached_by_tls_if_its_address_says_so() {
+    let (authority, files) = (Authority::new("collectors"), Files::new());
+    let issued = authority.issue(&["127.0.0.1"]);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let cert = CertificateDer::from_pem_slice(issued.cert.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+    let mut config = builder.with_no_client_auth().with_single_cert(vec![cert], key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+
+    let mut command = process::serve(&files.path("keyward.db"));
+    command.args(["--otlp-endpoint", &format!("https://{}", listener.local_addr().unwrap())]);
+    command.env("SSL_CERT_FILE", files.put("collectors.pem", &authority.pem()));
+    let server = process::Process::launch(command);
+    // At the latest it sends what it has when it ends.
+    let ending = tokio::task::spawn_blocking(move || server.terminate());
+    let received = tokio::time::timeout(LONG, async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await.unwrap();
+        let mut bytes = [0; raw::PREFACE.len()];
+        stream.read_exact(&mut bytes).await.unwrap();
+        bytes
+    });
+    assert_eq!(received.await.unwrap(), raw::PREFACE);
+    drop(listener);
+    assert!(ending.await.unwrap().0.success());
 }
