@@ -1,8 +1,8 @@
 //! Which permission a proxied request needs: from its method, host and path to one resource and one action.
 //!
-//! The first of these that says so: the proxy's own configuration ([`Said`]), the first [`Route`] that matches, and else
-//! `http/{host}{path}` with the lower-case method. A request that could be read in two ways needs what nobody can hold:
-//! see [`path`] for which those are.
+//! The first of these that says so: the proxy's own configuration ([`Said`]), the first of [`Routes`] that matches, and
+//! else `http/{host}{path}` with the lower-case method. A request that could be read in two ways needs what nobody can
+//! hold: `route/path.rs` says which those are.
 
 mod path;
 mod template;

@@ -288,7 +288,10 @@ proptest! {
         let strip = Strip { headers: vec!["authorization".to_owned()], ..Strip::default() };
         let response = Verdict::of(outcome, Mode::Observe).encode(false, strip);
         prop_assert!(is_permit(&response));
+        let read = theirs::CheckResponse::decode(response.encode_to_vec().as_slice()).unwrap();
         let Some(HttpResponse::OkResponse(ok)) = response.http_response else { panic!() };
+        let Some(theirs::check_response::HttpResponse::OkResponse(read)) = read.http_response else { panic!() };
+        prop_assert_eq!(&read.headers_to_remove, &ok.headers_to_remove);
         prop_assert!(ok.headers.is_empty());
         for name in ["x-keyward-tenant", "x-keyward-user", "x-keyward-application", "x-keyward-key"] {
             prop_assert!(ok.headers_to_remove.iter().any(|own| own == name));

@@ -1,12 +1,14 @@
 //! Keyward asked without Envoy: by callers that send less than it does, and by what is too large or no message at all.
 
-use crate::harness::TestServer;
-use envoy::attribute_context::{HttpRequest, Request as AboutRequest};
+use crate::harness::{TestServer, send};
+use envoy::attribute_context::{HttpRequest, Peer, Request as AboutRequest};
 use envoy::authorization_client::AuthorizationClient;
 use envoy::check_response::HttpResponse;
-use keyward::proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
+use keyward::proto::envoy::config::core::v3::{Address, HeaderMap, HeaderValue, SocketAddress, address};
 use keyward::proto::envoy::service::auth::v3 as envoy;
 use keyward::proto::google::rpc;
+use keyward::proto::v1::{CheckContext, Decision};
+use prost_types::value::Kind;
 use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -69,6 +71,93 @@ async fn a_caller_that_sends_raw_headers_and_no_host_is_answered() {
     for path in ["", "*", "pkg.Service/Method", "//pkg.Service/Method", "/pkg.Service/../pkg.Service/Method"] {
         assert_eq!(ask(&server.data, about(path, &[with])).await, FORBIDDEN, "{path}");
     }
+}
+
+/// One text of the dynamic metadata; empty if it is not there.
+fn text(told: &prost_types::Struct, name: &str) -> String {
+    match told.fields.get(name).and_then(|value| value.kind.clone()) {
+        Some(Kind::StringValue(text)) => text,
+        None => String::new(),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+fn reasons(told: &prost_types::Struct) -> Vec<String> {
+    let Some(Kind::ListValue(list)) = told.fields["reasons"].kind.clone() else { panic!("{told:?}") };
+    let values = list.values.into_iter();
+    values.map(|value| if let Some(Kind::StringValue(text)) = value.kind { text } else { panic!("{told:?}") }).collect()
+}
+
+#[tokio::test]
+async fn both_doors_decide_alike() {
+    let server = TestServer::start().await;
+    let acme = server.tenant("acme").await;
+    let beta = server.tenant("beta").await;
+    let key = || acme.owner.key("tenants/-").may("docs/*", "read");
+    let (plain, revoked) = (key().issued().await, key().issued().await);
+    let bound = key().with(|key| {
+        key.allowed_ips = vec!["192.0.2.0/24".to_owned()];
+        key.allowed_referrers = vec!["good.example".to_owned()];
+    });
+    let bound = bound.issued().await;
+    let name = revoked.key.as_ref().unwrap().name.clone();
+    send!(acme.owner.keys(), revoke_key, RevokeKeyRequest { name: name }).unwrap();
+    let credentials = [
+        plain.credential.as_str(),
+        bound.credential.as_str(),
+        revoked.credential.as_str(),
+        acme.made.master_credential.as_str(),
+        acme.made.default_public_credential.as_str(),
+        beta.made.master_credential.as_str(),
+        server.root.as_str(),
+        "hunter2",
+        "",
+    ];
+    let permissions =
+        [("docs/1", "read"), ("docs/1", "write"), ("docs/a/b", "read"), ("keyward/keys/1", "get"), ("docs//1", "read")];
+    let circumstances = [("192.0.2.1", "https://good.example/"), ("198.51.100.1", "https://bad.example/"), ("", "")];
+    let mut client = AuthorizationClient::new(server.data.clone());
+    let mut allowed = 0;
+    for (place, credential) in credentials.into_iter().enumerate() {
+        for (resource, action) in permissions {
+            for tenant in ["", "tenants/acme", "tenants/beta"] {
+                for (source_ip, referrer) in circumstances {
+                    let asked = server.check(credential).may(resource, action).with(|request| {
+                        let (source_ip, referrer) = (source_ip.to_owned(), referrer.to_owned());
+                        request.tenant = tenant.to_owned();
+                        request.context = Some(CheckContext { source_ip, referrer, ..CheckContext::default() });
+                    });
+                    let check = asked.asked().await;
+
+                    let headers = [("x-api-key", credential.as_bytes()), ("referer", referrer.as_bytes())];
+                    let mut message = about("/a", &headers);
+                    let attributes = message.attributes.as_mut().unwrap();
+                    let socket = SocketAddress { address: source_ip.to_owned(), ..SocketAddress::default() };
+                    let address = Address { address: Some(address::Address::SocketAddress(socket)) };
+                    attributes.source = Some(Peer { address: Some(address), ..Peer::default() });
+                    for (name, value) in [("resource", resource), ("action", action), ("tenant", tenant)] {
+                        attributes.context_extensions.insert(name.to_owned(), value.to_owned());
+                    }
+                    let reply = client.check(message).await.unwrap().into_inner();
+                    let told = reply.dynamic_metadata.unwrap();
+
+                    let what = format!("{place} {resource} {action} {tenant} {source_ip}: {check:?} {told:?}");
+                    let is_allowed = check.decision() == Decision::Allowed;
+                    allowed += u32::from(is_allowed);
+                    assert_eq!(reply.status.unwrap().code == 0, is_allowed, "{what}");
+                    assert_eq!(text(&told, "decision"), if is_allowed { "ALLOWED" } else { "DENIED" }, "{what}");
+                    let names: Vec<String> =
+                        check.reasons().map(|reason| reason.as_str_name().replace("REASON_", "")).collect();
+                    assert_eq!(reasons(&told), names, "{what}");
+                    let principal = check.principal.clone().unwrap_or_default();
+                    assert_eq!(text(&told, "tenant"), principal.tenant, "{what}");
+                    assert_eq!(text(&told, "key"), principal.key, "{what}");
+                    assert_eq!(text(&told, "user"), principal.user, "{what}");
+                }
+            }
+        }
+    }
+    assert!(allowed > 20, "{allowed}");
 }
 
 #[tokio::test]
