@@ -43,7 +43,7 @@ pub enum Door {
 #[derive(Debug)]
 pub(super) enum Entered {
     Anyone,
-    Caller(Caller),
+    Caller(Box<Caller>),
     Client(Option<TenantId>),
 }
 
@@ -85,7 +85,7 @@ impl CheckApi {
         let caller = self.gate.admit_metadata(&asker.metadata, &asker.source_ip)?;
         let directory = self.gate.index.directory();
         if caller.actor().power().holds("keyward/check", "use", &directory) {
-            Ok(Entered::Caller(caller))
+            Ok(Entered::Caller(Box::new(caller)))
         } else {
             Err(Error::Forbidden { missing: "use on keyward/check".to_owned() })
         }

@@ -46,10 +46,8 @@ async fn taking_away_what_is_not_gone_everywhere_waits_for_everybody() {
         key: Some(Key { name: key.name.clone(), description: description.to_owned(), ..Key::default() }),
         update_mask: mask(paths),
     };
-    let (suspended, narrowed) = tokio::join!(
-        users.suspend_user(in_short(suspend)),
-        keys.update_key(in_short(update("", &["grants"])))
-    );
+    let (suspended, narrowed) =
+        tokio::join!(users.suspend_user(in_short(suspend)), keys.update_key(in_short(update("", &["grants"]))));
     for status in [suspended.map(|_| ()).unwrap_err(), narrowed.map(|_| ()).unwrap_err()] {
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     }

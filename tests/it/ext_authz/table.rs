@@ -275,7 +275,7 @@ fn outcome(world: &World, reply: &Reply, reached: &[Value]) -> Outcome {
             }
         };
     };
-    assert_eq!(reached, [echo.clone()]);
+    assert_eq!(reached, std::slice::from_ref(&echo));
     let header = |name: &str| {
         let all = echo["headers"].as_array().unwrap().iter().filter(|pair| pair[0] == name);
         all.map(|pair| pair[1].as_str().unwrap()).collect::<Vec<_>>()

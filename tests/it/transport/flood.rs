@@ -22,10 +22,10 @@ async fn attacker(server: &TestServer) -> TcpStream {
 }
 
 /// Sends `flood` until the server closes the connection, while others ask: the error code that it gave, if any.
-async fn flooded(server: &TestServer, mut flood: impl Iterator<Item = Vec<u8>>) -> Option<u32> {
+async fn flooded(server: &TestServer, flood: impl Iterator<Item = Vec<u8>>) -> Option<u32> {
     let (mut reading, mut writing) = attacker(server).await.into_split();
     let said = tokio::spawn(async move { goaway(&mut reading).await });
-    while let Some(frames) = flood.next() {
+    for frames in flood {
         if said.is_finished() || writing.write_all(&frames).await.is_err() {
             break;
         }
