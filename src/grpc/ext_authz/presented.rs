@@ -114,6 +114,9 @@ impl<'a> Presented<'a> {
             found.extend(values(http, name).map(Cow::Borrowed));
         }
         if let Some(name) = &config.cookie {
+            if is_behind_comma(http, name) {
+                return None;
+            }
             found.extend(
                 cookies(http).filter(|(own, _)| *own == name.as_bytes()).map(|(_, value)| Cow::Borrowed(value)),
             );
@@ -166,6 +169,13 @@ fn cookies(http: &HttpRequest) -> impl Iterator<Item = (&[u8], &[u8])> {
         };
         (name.trim_ascii(), unquoted(value.trim_ascii()))
     })
+}
+
+/// Whether a cookie of that name stands where two headers were joined: part of another one's value, or one of its own.
+fn is_behind_comma(http: &HttpRequest, name: &str) -> bool {
+    let pairs = values(http, "cookie").flat_map(|value| value.split(|byte| *byte == b';'));
+    let mut joined = pairs.flat_map(|pair| pair.split(|byte| *byte == b',').skip(1));
+    joined.any(|part| part.split(|byte| *byte == b'=').next().is_some_and(|own| own.trim_ascii() == name.as_bytes()))
 }
 
 fn unquoted(value: &[u8]) -> &[u8] {

@@ -111,6 +111,10 @@ fn two_credentials_are_refused_wherever_they_are() {
     {
         check(path, &[], None);
     }
+    // In a second header of the same name: told apart only in the raw form.
+    let headers = [("cookie", "a=b"), ("cookie", "kw=A")];
+    assert!(Presented::find(&joined("/", &headers), &config()).is_none());
+    assert_eq!(Presented::find(&raw("/", &headers), &config()).unwrap().credential, "A");
     let mut bytes = raw("/", &[("x-api-key", "A")]);
     bytes.header_map.as_mut().unwrap().headers[0].raw_value = vec![b'A', 0xff];
     assert!(Presented::find(&bytes, &config()).is_none());

@@ -207,7 +207,11 @@ fn rows(world: &World) -> Vec<Row> {
     let bytes = || {
         with_bytes("GET /a HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\nx-api-key: ", b"\xff\xfe", "\r\n\r\n")
     };
+    // Joined by a comma, which may also be part of another cookie.
+    let cookies = || get("/a", &[("cookie", "a=b"), ("cookie", &format!("kw={good}"))]);
     rows.extend([
+        row("raw", "the cookie in a second header", cookies(), Passed),
+        row("closed", "the cookie in a second header", cookies(), Denied(401, "MALFORMED")),
         row("raw", "not UTF-8", bytes(), Denied(401, "MALFORMED")),
         row("closed", "not UTF-8", bytes(), Denied(401, "NOT_FOUND")),
     ]);
