@@ -151,7 +151,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SPAN", env = "KEYWARD_MAX_CONNECTION_AGE", hide_env_values = true)]
     pub max_connection_age: Option<String>,
 
-    /// Who is let in by --check-auth=mtls: only in the file, as [[clients]].
+    /// Who is let in by --check-auth=mtls: only in the file, as `[[clients]]`.
     #[arg(skip)]
     pub clients: Vec<ClientEntry>,
 

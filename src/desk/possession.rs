@@ -83,7 +83,7 @@ impl Endable {
     }
 }
 
-/// Ends these credentials, which have [arrived](Desk::arrived). Answers with the revision of the last mutation, or with that at which nothing
+/// Ends these credentials, which have arrived (`Desk::arrived`). Answers with the revision of the last mutation, or with that at which nothing
 /// was left to do.
 pub async fn revoke_credentials(
     desk: Desk,
