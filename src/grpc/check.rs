@@ -4,7 +4,7 @@ use super::caller::{Gate, deadline_of, source_ip};
 use super::keys::MAX_BATCH;
 use super::peer::{Clients, Identity};
 use super::{convert, rpcs};
-use crate::check::{Answer, Caller};
+use crate::check::Answer;
 use crate::domain::decision::{Decision, Permission, Query, Reason};
 use crate::domain::name::{Path, TenantId};
 use crate::error::{Error, Result};
@@ -41,21 +41,9 @@ pub enum Door {
 
 /// Somebody who was let in.
 #[derive(Debug)]
-pub(super) enum Entered {
-    Anyone,
-    Caller(Box<Caller>),
-    Client(Option<TenantId>),
-}
-
-impl Entered {
+pub(super) struct Entered {
     /// The only tenant that it may ask for, if it is bound to one.
-    fn tenant(&self) -> Option<&TenantId> {
-        match self {
-            Self::Anyone => None,
-            Self::Caller(caller) => caller.actor().tenant(),
-            Self::Client(tenant) => tenant.as_ref(),
-        }
-    }
+    tenant: Option<TenantId>,
 }
 
 /// The service.
@@ -78,14 +66,14 @@ impl CheckApi {
     /// Lets the asker in; a caller bound to a tenant asks for that tenant only.
     pub(super) fn enter(&self, asker: &Asker) -> Result<Entered> {
         match &self.door {
-            Door::Open => return Ok(Entered::Anyone),
-            Door::Mtls(clients) => return clients.admit(asker.identity.as_ref()).map(Entered::Client),
+            Door::Open => return Ok(Entered { tenant: None }),
+            Door::Mtls(clients) => return Ok(Entered { tenant: clients.admit(asker.identity.as_ref())? }),
             Door::Bearer => {}
         }
         let caller = self.gate.admit_metadata(&asker.metadata, &asker.source_ip)?;
         let directory = self.gate.index.directory();
         if caller.actor().power().holds("keyward/check", "use", &directory) {
-            Ok(Entered::Caller(Box::new(caller)))
+            Ok(Entered { tenant: caller.actor().tenant().cloned() })
         } else {
             Err(Error::Forbidden { missing: "use on keyward/check".to_owned() })
         }
@@ -166,7 +154,7 @@ impl CheckApi {
 
     /// The tenant a Check is about: the caller's own, if it has one, or the one asked for.
     fn tenant(&self, caller: &Entered, name: &str, field: &str) -> Result<Option<TenantId>> {
-        let own = caller.tenant();
+        let own = caller.tenant.as_ref();
         if name.is_empty() {
             return Ok(own.cloned());
         }
