@@ -3,6 +3,7 @@
 use crate::harness::process::Process;
 use crate::harness::{Client, TestServer, ledger, mariadb, postgres, refused};
 use crate::serve::http_get;
+use crate::transport::until;
 use keyward::proto::v1::*;
 use sea_orm::ConnectionTrait as _;
 use std::time::{Duration, Instant};
@@ -57,6 +58,9 @@ async fn replicas_are_listed_by_pages_those_being_shut_out_too() {
         ('ffffffff-ffff-4fff-bfff-fffffffffff1', 'fencing', '10.0.0.2:50052', -1, 10000, 1), \
         ('ffffffff-ffff-4fff-bfff-fffffffffff2', 'active', '', 3, 10000, 1)";
     assert_eq!(ledger::execute(&server.database(), added).await, 3);
+    // Where it serves is told once it does.
+    let is_announced = async || list(&root, 0, "").await.replicas.iter().filter(|row| row.address != "").count() == 3;
+    until("the replica says where it serves", is_announced).await;
 
     let all = list(&root, 0, "").await;
     assert_eq!((all.replicas.len(), all.next_page_token.as_str()), (4, ""));
