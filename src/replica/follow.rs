@@ -23,10 +23,6 @@ const STRIDE: i64 = 256;
 const VERIFIED: i64 = 10_000;
 const VERIFIED_CHANGES: u64 = 50_000;
 
-/// How many revisions the log keeps at least, and how many more there may be before it is pruned.
-const KEPT: i64 = 100_000;
-const PRUNE_EVERY: i64 = 10_000;
-
 /// How long after a poll the next may begin that is asked for by credentials nobody here knows: whoever sends such
 /// must not have the database asked without end.
 const LOOK_GAP: Duration = Duration::from_millis(10);
@@ -35,7 +31,7 @@ const LOOK_GAP: Duration = Duration::from_millis(10);
 const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long what is not part of a poll may take.
-const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The one that follows.
 #[derive(Debug)]
@@ -124,9 +120,8 @@ impl Follower {
                 }
             }
             self.shared.index.sweep(self.clock.now());
-            // What is not done in time is gone on with the next time: polls must not wait for it.
-            if let Ok(Err(failure)) = timeout(self.timing.statement_timeout(), self.tend()).await {
-                tracing::warn!("what belongs to following the ledger could not be done: {failure}");
+            if let Err(failure) = self.announce().await {
+                tracing::warn!("where this replica serves could not be said: {failure}");
             }
         }
     }
@@ -307,19 +302,13 @@ impl Follower {
         Ok(())
     }
 
-    /// What is done now and then: say where this replica serves, prune the log.
-    async fn tend(&mut self) -> Result<()> {
+    /// Says where this replica serves, once it does.
+    async fn announce(&mut self) -> Result<()> {
         let address = self.shared.address.lock().clone();
         if address != self.address && self.member.is_some() {
-            self.store.announce(&self.id, &address).await?;
+            let said = timeout(self.timing.statement_timeout(), self.store.announce(&self.id, &address)).await;
+            said.map_err(|_| Error::unavailable("the database does not answer"))??;
             self.address = address;
-        }
-        let (head, floor) = {
-            let progress = self.progress.borrow();
-            (progress.head, progress.floor)
-        };
-        if head.saturating_sub(floor) > KEPT + PRUNE_EVERY {
-            self.store.prune(head.saturating_sub(KEPT)).await?;
         }
         Ok(())
     }

@@ -179,26 +179,29 @@ impl Store {
         Ok(beyond.map_or(last, |beyond| beyond.saturating_sub(1).max(from.saturating_add(1))))
     }
 
-    /// Moves the floor of the log up to `floor` and deletes what is below it. Only the one that moves it deletes.
-    pub async fn prune(&self, floor: i64) -> Result<()> {
-        let moved = ledger_head::Entity::update_many()
+    /// Raises the floor of the log to `floor`; whether it was lower.
+    pub async fn raise_floor(&self, floor: i64) -> Result<bool> {
+        let raised = ledger_head::Entity::update_many()
             .set(ledger_head::ActiveModel { floor_rev: Set(floor), ..Default::default() })
             .filter(ledger_head::Column::Shard.eq(SHARD))
             .filter(ledger_head::Column::FloorRev.lt(floor))
             .exec(&self.registry)
             .await
             .map_err(sort)?;
-        let mut from = if moved.rows_affected > 0 { self.first_change().await?.unwrap_or(floor) } else { floor };
-        while from < floor {
-            from = from.saturating_add(PRUNE_STRIDE).min(floor);
-            ledger_change::Entity::delete_many()
-                .filter(ledger_change::Column::Shard.eq(SHARD))
-                .filter(ledger_change::Column::Rev.lte(from))
-                .exec(&self.registry)
-                .await
-                .map_err(sort)?;
-        }
-        Ok(())
+        Ok(raised.rows_affected > 0)
+    }
+
+    /// Deletes a stride of what the log has up to `floor`, which has been raised; whether there is more.
+    pub async fn prune(&self, floor: i64) -> Result<bool> {
+        let Some(first) = self.first_change().await?.filter(|first| *first <= floor) else { return Ok(false) };
+        let last = first.saturating_add(PRUNE_STRIDE).min(floor);
+        ledger_change::Entity::delete_many()
+            .filter(ledger_change::Column::Shard.eq(SHARD))
+            .filter(ledger_change::Column::Rev.lte(last))
+            .exec(&self.registry)
+            .await
+            .map_err(sort)?;
+        Ok(last < floor)
     }
 
     async fn first_change(&self) -> Result<Option<i64>> {
