@@ -18,13 +18,16 @@ use crate::harness::settings::{Dice, number};
 use faults::{Done, Fault, Outage, darken, inflict};
 use history::breaks;
 use load::Load;
-use site::{Engine, Site, wall_clocks};
+use site::{Engine, PATIENCE, Site, wall_clocks};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 const LEASE: Duration = Duration::from_secs(2);
+
+/// How many clients make keys and take them away.
+const CLIENTS: u64 = 16;
 
 /// How many violations are shown.
 const SHOWN: usize = 20;
@@ -82,7 +85,7 @@ async fn run(plan: Plan) {
     let site = Arc::new(Site::start_with(engine, replicas, LEASE, wall_clocks).await);
     let load = Load::new(site);
     let mut clients = JoinSet::new();
-    load.spawn(16, &mut clients);
+    load.spawn(CLIENTS, &mut clients);
     let begun = Instant::now();
     let mut done = Done::default();
     let mut round = 0;
@@ -118,10 +121,12 @@ async fn run(plan: Plan) {
             tokio::time::sleep(Duration::from_millis(dice.roll(1000))).await;
         }
         round += 1;
+        // Once nothing fails any more, everything goes on: what waited since before the faults, and more.
+        load.site.until_all_serve().await;
+        load.until_more_are_taken_away(CLIENTS).await;
     }
-    load.site.until_all_serve().await;
     load.end();
-    while let Some(ended) = clients.join_next().await {
+    while let Some(ended) = tokio::time::timeout(PATIENCE, clients.join_next()).await.expect("an end") {
         ended.unwrap();
     }
     let (facts, strange) = load.seen();

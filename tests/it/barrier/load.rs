@@ -53,9 +53,12 @@ pub(super) struct Load {
     board: Mutex<VecDeque<Arc<Watched>>>,
     next: AtomicU64,
     is_over: AtomicBool,
+    /// Whether Checks are sent slowly.
+    is_calm: AtomicBool,
     /// What was answered that nobody should be answered, and what was asked again.
     strange: Mutex<BTreeMap<String, u64>>,
     retried: Mutex<BTreeMap<String, u64>>,
+    last_refusal: Mutex<String>,
 }
 
 fn bump(count: &AtomicU64) {
@@ -79,8 +82,10 @@ impl Load {
             board: Mutex::default(),
             next: AtomicU64::new(1),
             is_over: AtomicBool::new(false),
+            is_calm: AtomicBool::new(false),
             strange: Mutex::default(),
             retried: Mutex::default(),
+            last_refusal: Mutex::default(),
         })
     }
 
@@ -106,6 +111,19 @@ impl Load {
     /// No more is begun.
     pub(super) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits, while nothing fails and little is asked, until so many more credentials were taken away.
+    pub(super) async fn until_more_are_taken_away(&self, more: u64) {
+        self.is_calm.store(true, Ordering::Relaxed);
+        let wanted = self.counts.ended.load(Ordering::Relaxed) + more;
+        let begun = Instant::now();
+        while self.counts.ended.load(Ordering::Relaxed) < wanted {
+            let why = || format!("{}{}", self.last_refusal.lock(), self.why_retried());
+            assert!(begun.elapsed() < PATIENCE * 2, "nothing can be taken away: {}", why());
+            sleep(Duration::from_millis(10)).await;
+        }
+        self.is_calm.store(false, Ordering::Relaxed);
     }
 
     fn is_over(&self) -> bool {
@@ -198,7 +216,7 @@ impl Load {
                     if !is_worth_another_try(&status) || status.code() == Code::Internal {
                         self.note_strange("end", &status);
                     }
-                    assert!(begun.elapsed() < PATIENCE * 2, "{name} cannot be taken away: {status}");
+                    *self.last_refusal.lock() = format!("{name}: {status}");
                     sleep(Duration::from_millis(dice.roll(50))).await;
                 }
             }
@@ -263,7 +281,8 @@ impl Load {
         let mut count = 0_usize;
         while !self.is_over() {
             let under_way = MOST - permits.available_permits();
-            sleep(Duration::from_millis(if under_way < EASY { 8 } else { 40 })).await;
+            let is_calm = self.is_calm.load(Ordering::Relaxed);
+            sleep(Duration::from_millis(if is_calm || under_way >= EASY { 40 } else { 8 })).await;
             while asked.try_join_next().is_some() {}
             let watched = {
                 let board = self.board.lock();
