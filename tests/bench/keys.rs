@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 /// When all of it happens.
-pub const NOW: Time = Time::from_micros(1_800_000_000_000_000);
+pub(crate) const NOW: Time = Time::from_micros(1_800_000_000_000_000);
 
 /// Keys of one user, and keys of one tenant.
 const OF_USER: u64 = 1_000;
@@ -27,13 +27,13 @@ const OF_TENANT: u64 = 10_000;
 const AT_ONCE: u64 = 1_000;
 
 /// The credential of the key of that number.
-pub fn credential(number: u64) -> (Credential, CredentialId) {
+pub(crate) fn credential(number: u64) -> (Credential, CredentialId) {
     let revision = i64::try_from(number / AT_ONCE).unwrap_or_default() + 1;
     mint(&Prefix::default(), revision, &mut StdRng::seed_from_u64(number))
 }
 
 /// An index that serves, with keys 0 to `count`, each with these grants.
-pub fn index_of(count: u64, grants: &[Grant]) -> Index {
+pub(crate) fn index_of(count: u64, grants: &[Grant]) -> Index {
     let index = Index::default();
     for (revision, first) in (1..).zip((0..count).step_by(AT_ONCE as usize)) {
         let numbers = first..count.min(first + AT_ONCE);
@@ -46,7 +46,7 @@ pub fn index_of(count: u64, grants: &[Grant]) -> Index {
 }
 
 /// The floor: the same digests in a plain map.
-pub fn plain_of(count: u64) -> HashMap<[u8; 32], u64> {
+pub(crate) fn plain_of(count: u64) -> HashMap<[u8; 32], u64> {
     (0..count).map(|number| (*credential(number).0.digest().as_bytes(), number)).collect()
 }
 

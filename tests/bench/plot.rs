@@ -8,13 +8,13 @@ const MARGIN: f64 = 56.0;
 const COLOURS: [&str; 3] = ["#1f6f8b", "#b5651d", "#6b7280"];
 
 /// One line: what it is, and its points from left to right.
-pub struct Line {
-    pub name: &'static str,
-    pub points: Vec<(f64, f64)>,
+pub(crate) struct Line {
+    pub(crate) name: &'static str,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// Draws `lines` above powers of ten.
-pub fn svg(title: &str, across: &str, up: &str, lines: &[Line]) -> String {
+pub(crate) fn svg(title: &str, across: &str, up: &str, lines: &[Line]) -> String {
     let points = || lines.iter().flat_map(|line| &line.points);
     let (left, right) = points().fold((f64::MAX, 1.0_f64), |(least, most), (x, _)| (least.min(*x), most.max(*x)));
     let top = points().fold(1.0_f64, |most, (_, y)| most.max(*y)) * 1.1;
