@@ -38,6 +38,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use table::{Credentials, Things};
 
+type OwnersOfTenant = HashMap<Option<Owner>, Arc<OwnerCell>>;
+
 /// Everything Check knows.
 #[derive(Debug)]
 pub struct Index {
@@ -50,7 +52,7 @@ pub struct Index {
     credentials: Credentials,
     things: Things,
     tenants: RwLock<HashMap<TenantId, Arc<TenantCell>>>,
-    owners: RwLock<HashMap<TenantId, HashMap<Option<Owner>, Arc<OwnerCell>>>>,
+    owners: RwLock<HashMap<TenantId, OwnersOfTenant>>,
     grants: Mutex<SharedGrants>,
     prefixes: RwLock<HashSet<Box<str>>>,
     root: Mutex<Vec<Digest>>,
