@@ -103,7 +103,7 @@ impl Index {
     /// Decides about `credential` without that being a use of it.
     pub fn ask(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
         match self.recognise(credential, now) {
-            Ok(shown) => self.decide(&shown, query, now),
+            Ok(shown) => self.decide(&shown, || self.unknown(credential), query, now),
             Err(reason) => self.deny(reason),
         }
     }
@@ -129,7 +129,7 @@ impl Index {
 
     /// Whether the credential of that digest is good, whatever it may do; not, if that cannot be told.
     pub fn is_in_force(&self, digest: &Digest, now: Time) -> bool {
-        self.decide(&Shown::Digest(*digest, Reason::NotFound), &Query::default(), now)
+        self.decide(&Shown::Digest(*digest), || Reason::NotFound, &Query::default(), now)
             .is_ok_and(|answer| answer.decision.is_allowed())
     }
 
@@ -137,7 +137,7 @@ impl Index {
     pub fn admit(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Caller> {
         let query = Query { permissions: &[], tenant: None, ..*query };
         let (answer, shown) = match self.recognise(credential, now) {
-            Ok(shown) => (self.decide(&shown, &query, now)?, Some(shown)),
+            Ok(shown) => (self.decide(&shown, || self.unknown(credential), &query, now)?, Some(shown)),
             Err(reason) => (self.deny(reason)?, None),
         };
         match (&answer.principal, shown, answer.decision.is_allowed()) {
@@ -146,7 +146,7 @@ impl Index {
                 Ok(Caller {
                     actor: principal.actor(),
                     proof: match shown {
-                        Shown::Digest(digest, _) => Proof::Credential(digest),
+                        Shown::Digest(digest) => Proof::Credential(digest),
                         Shown::Jwt(jwt) => jwt.proof(),
                     },
                     credential_id: match parse(credential) {
@@ -182,34 +182,34 @@ impl Index {
         if credential.len() > MAX_CREDENTIAL_BYTES {
             return Err(Reason::Malformed);
         }
+        Ok(match self.jwt(credential, now) {
+            Some(jwt) => Shown::Jwt(jwt),
+            None => Shown::Digest(Digest::of(credential.as_bytes())),
+        })
+    }
+
+    /// Why a text that leads nowhere does not. What does lead somewhere need not be looked at: it may be of any form.
+    fn unknown(&self, credential: &str) -> Reason {
         match parse(credential) {
-            Shape::Broken { prefix } if self.is_known_prefix(prefix) => {
-                self.maybe_foreign(credential, Reason::Malformed)
-            }
-            Shape::Foreign if looks_like_jwt(credential) => match self.jwt(credential, now) {
-                Some(jwt) => Ok(Shown::Jwt(jwt)),
-                None => self.maybe_foreign(credential, Reason::TokenSignatureInvalid),
-            },
-            Shape::Ours { .. } | Shape::Broken { .. } | Shape::Foreign => {
-                Ok(Shown::Digest(Digest::of(credential.as_bytes()), Reason::NotFound))
-            }
+            Shape::Broken { prefix } if self.is_known_prefix(prefix) => Reason::Malformed,
+            Shape::Foreign if looks_like_jwt(credential) => Reason::TokenSignatureInvalid,
+            Shape::Ours { .. } | Shape::Broken { .. } | Shape::Foreign => Reason::NotFound,
         }
     }
 
-    /// Where credentials of any form were imported, it may be one of them.
-    fn maybe_foreign(&self, credential: &str, unknown: Reason) -> Result<Shown, Reason> {
-        if self.has_foreign() { Ok(Shown::Digest(Digest::of(credential.as_bytes()), unknown)) } else { Err(unknown) }
-    }
-
-    fn decide(&self, shown: &Shown, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
+    fn decide(
+        &self,
+        shown: &Shown,
+        unknown: impl Fn() -> Reason,
+        query: &Query<'_>,
+        now: Time,
+    ) -> Result<Answer, CannotDecide> {
         self.view(|revision| {
-            let (reached, unknown) = match shown {
-                Shown::Digest(digest, unknown) => {
-                    (self.credential(digest).and_then(|entry| entry.reach(digest, self)), *unknown)
-                }
-                Shown::Jwt(jwt) if self.accepts_signer(jwt, now) => (self.reach_jwt(jwt), Reason::NotFound),
+            let (reached, is_signed) = match shown {
+                Shown::Digest(digest) => (self.credential(digest).and_then(|entry| entry.reach(digest, self)), false),
+                Shown::Jwt(jwt) if self.accepts_signer(jwt, now) => (self.reach_jwt(jwt), true),
                 // Compromised since its signature was looked at.
-                Shown::Jwt(_) => (None, Reason::TokenSignatureInvalid),
+                Shown::Jwt(_) => (None, false),
             };
             let decided = reached.map(|reached| (evaluate(reached.found(), query, now, &self.directory()), reached));
             match decided {
@@ -217,7 +217,10 @@ impl Index {
                     Answer { decision, principal: Some(Principal(reached)), revision }
                 }
                 // Another tenant's is told from an unknown one by nothing.
-                Some(_) | None => Answer { decision: Decision::denied(unknown), principal: None, revision },
+                Some(_) | None => {
+                    let reason = if is_signed { Reason::NotFound } else { unknown() };
+                    Answer { decision: Decision::denied(reason), principal: None, revision }
+                }
             }
         })
     }
@@ -235,8 +238,7 @@ impl Index {
 /// A credential that may be one of ours.
 #[derive(Debug)]
 enum Shown {
-    /// What to look up, and what to say if that leads nowhere.
-    Digest(Digest, Reason),
+    Digest(Digest),
     Jwt(Arc<VerifiedJwt>),
 }
 

@@ -37,9 +37,9 @@
 //!
 //! **Check.** `grpc/observe.rs` times the call and gives it an id. `grpc/check.rs` lets the asker in as the listener says
 //! ([`grpc::Door`]), waits if `min_revision` asks for more than is applied (the one wait there is), and borrows the message
-//! into a [`domain::decision::Query`]. [`check::Index::check`] parses the credential (a broken checksum ends here), hashes
-//! it, and in one consistent view looks it up and has [`domain::decision::evaluate`] judge it. `grpc/check.rs` counts the
-//! decision and turns it into the reply. Nothing after the door touches the disk.
+//! into a [`domain::decision::Query`]. [`check::Index::check`] hashes the credential, and in one consistent view looks it
+//! up and has [`domain::decision::evaluate`] judge it; what leads nowhere is parsed, to tell a broken checksum from an
+//! unknown key. `grpc/check.rs` counts the decision and turns it into the reply. Nothing after the door touches the disk.
 //!
 //! **A request through Envoy** is a Check by another door. `grpc/ext_authz.rs` reads the message itself, since tonic would
 //! answer an error to one that is too large or none at all, and a fail-open Envoy lets pass what ends in an error.

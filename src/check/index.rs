@@ -3,11 +3,15 @@
 //! Readers and the one writer agree by a sequence number: the writer makes it odd while it overwrites entries and moves
 //! `applied`, and a reader that met an odd number, or finds it changed when it has finished, starts again. So every
 //! answer rests on one revision of everything: token, key, application, owner and tenant. Whatever allocates is done
-//! before the number is odd. Each shard of a map has a lock of its own, held for one look-up or one insertion.
+//! before the number is odd.
 
+mod cell;
 mod entry;
+mod holder;
 mod prepare;
+mod shared;
 mod signing;
+mod table;
 mod view;
 
 use super::CannotDecide;
@@ -17,25 +21,24 @@ use crate::domain::change::Change;
 use crate::domain::clock::{Moment, Time};
 use crate::domain::credential::Digest;
 use crate::domain::decision::Held;
-use crate::domain::facts::Holder;
-use crate::domain::name::{Collection, KeyId, Owner, TenantId, UserId};
+use crate::domain::name::{Collection, Id, KeyId, Owner, TenantId, UserId};
 use crate::domain::policy::{Directory, Whose};
+use cell::{OwnerCell, TenantCell};
+use entry::At;
 pub use entry::Principal;
 pub(super) use entry::{Entry, Place, Reached, TokenEntry};
-use entry::{TenantCell, UserCell};
 use hashbrown::{HashMap, HashSet};
+pub(super) use holder::HolderEntry;
 use parking_lot::{Mutex, RwLock};
 use prepare::Prepared;
+use shared::SharedGrants;
 use signing::Signing;
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use table::{Credentials, Things};
 
-/// Enough that growing one shard of ten million entries takes about a millisecond.
-const SHARDS: usize = 1024;
-
-type Shard<K> = RwLock<HashMap<K, Entry>>;
+type OwnersOfTenant = HashMap<Option<Owner>, Arc<OwnerCell>>;
 
 /// Everything Check knows.
 #[derive(Debug)]
@@ -46,30 +49,19 @@ pub struct Index {
     applied: AtomicI64,
     /// Until when it may answer, on the clock of [`crate::clock::boot_time`].
     valid_until: AtomicU64,
-    credentials: Box<[Shard<Digest>]>,
-    things: Box<[Shard<Place>]>,
-    hasher: RandomState,
-    users: RwLock<HashMap<(TenantId, UserId), Arc<UserCell>>>,
+    credentials: Credentials,
+    things: Things,
     tenants: RwLock<HashMap<TenantId, Arc<TenantCell>>>,
+    owners: RwLock<HashMap<TenantId, OwnersOfTenant>>,
+    grants: Mutex<SharedGrants>,
     prefixes: RwLock<HashSet<Box<str>>>,
     root: Mutex<Vec<Digest>>,
     /// Tokens and sessions by the time from which on nobody knows them any more.
     ending: Mutex<BTreeSet<(Time, Place)>>,
     credential_count: AtomicI64,
-    /// How many of them were imported and are not of our form.
-    foreign_count: AtomicI64,
     uses: Uses,
     signing: Signing,
     verified: Verified,
-}
-
-fn shards<K>() -> Box<[Shard<K>]> {
-    (0..SHARDS).map(|_| RwLock::new(HashMap::new())).collect()
-}
-
-fn credential_number(digest: &Digest) -> usize {
-    let [first, second, ..] = *digest.as_bytes();
-    (usize::from(first) | usize::from(second) << 8) % SHARDS
 }
 
 impl Default for Index {
@@ -79,16 +71,15 @@ impl Default for Index {
             writing: Mutex::default(),
             applied: AtomicI64::new(0),
             valid_until: AtomicU64::new(Moment::NEVER.nanos()),
-            credentials: shards(),
-            things: shards(),
-            hasher: RandomState::new(),
-            users: RwLock::default(),
+            credentials: Credentials::default(),
+            things: Things::default(),
             tenants: RwLock::default(),
+            owners: RwLock::default(),
+            grants: Mutex::default(),
             prefixes: RwLock::new(HashSet::from_iter(["kw".into()])),
             root: Mutex::default(),
             ending: Mutex::default(),
             credential_count: AtomicI64::new(0),
-            foreign_count: AtomicI64::new(0),
             uses: Uses::default(),
             signing: Signing::default(),
             verified: Verified::default(),
@@ -105,11 +96,6 @@ impl Index {
     /// How many credentials it knows, current and retired.
     pub fn credential_count(&self) -> i64 {
         self.credential_count.load(Ordering::Relaxed)
-    }
-
-    /// Whether it knows a credential that was imported and is not of our form: then any text may be one.
-    pub(super) fn has_foreign(&self) -> bool {
-        self.foreign_count.load(Ordering::Acquire) > 0
     }
 
     /// Whether credentials with this prefix are ours.
@@ -129,7 +115,7 @@ impl Index {
 
     /// Whether there is, or was, a key, application, token or session of that id.
     pub fn has_thing(&self, tenant: &TenantId, collection: Collection, id: &str) -> bool {
-        self.thing(&Place::new(tenant, collection, id)).is_some()
+        self.things.get(At { tenant, collection, id: Id::of(id) }).is_some()
     }
 
     /// Whose things are.
@@ -145,10 +131,8 @@ impl Index {
     /// Notes that a key itself was accepted.
     pub(super) fn note_use(&self, principal: &Principal, now: Time) {
         let Reached::Held(whole) = &principal.0 else { return };
-        if let Some(holder) = whole.shown()
-            && let Holder::Key { id, .. } = &holder.facts.holder
-        {
-            self.uses.note(&holder.last_use, now, || (holder.facts.tenant.clone(), id.clone()));
+        if let Some(holder) = whole.shown() {
+            self.uses.note(holder, now);
         }
     }
 
@@ -157,9 +141,9 @@ impl Index {
         self.uses.take()
     }
 
-    /// What a digest leads to. Cloned, so that nobody waits for this reader to have decided.
+    /// What a digest leads to.
     pub(super) fn credential(&self, digest: &Digest) -> Option<Entry> {
-        self.credential_shard(digest)?.read().get(digest).cloned()
+        self.credentials.get(digest)
     }
 
     /// Whether a credential of that digest was ever ours, in force or not.
@@ -169,19 +153,7 @@ impl Index {
 
     /// What is known of the thing at `place`.
     pub(super) fn thing(&self, place: &Place) -> Option<Entry> {
-        self.thing_shard(place)?.read().get(place).cloned()
-    }
-
-    fn credential_shard(&self, digest: &Digest) -> Option<&Shard<Digest>> {
-        self.credentials.get(credential_number(digest))
-    }
-
-    fn thing_shard(&self, place: &Place) -> Option<&Shard<Place>> {
-        self.things.get(self.thing_number(place))
-    }
-
-    fn thing_number(&self, place: &Place) -> usize {
-        usize::try_from(self.hasher.hash_one(place) % SHARDS as u64).unwrap_or_default()
+        self.things.get(place.at())
     }
 
     /// Applies the changes of one revision. Only the follower calls it, one revision after the other; it cannot fail.
@@ -214,10 +186,9 @@ impl Index {
                 }
             };
             let Some(place) = place else { return };
-            let thing = self.thing_shard(&place).and_then(|shard| shard.write().remove(&place));
-            match thing {
-                Some(Entry::Token(token)) => token.digest.iter().for_each(|digest| self.remove(digest)),
-                Some(Entry::Holder(holder)) => holder.secrets.iter().for_each(|secret| self.remove(&secret.digest)),
+            match self.things.remove(&place) {
+                Some(Entry::Token(token)) => token.digest.iter().for_each(|digest| drop(self.remove(digest))),
+                Some(Entry::Holder(holder)) => holder.secrets().for_each(|secret| drop(self.remove(&secret.digest))),
                 Some(Entry::Root { .. }) | None => {}
             }
         }
@@ -226,23 +197,19 @@ impl Index {
     /// Forgets everything, so that it can be loaded anew; stopped first.
     pub fn clear(&self) {
         // What is taken out is freed after the view is whole again.
-        let (credentials, things) = (shards::<Digest>(), shards::<Place>());
+        let (credentials, things) = (Credentials::default(), Things::default());
         self.overwrite(|| {
             self.valid_until.store(Moment::NEVER.nanos(), Ordering::Relaxed);
             self.applied.store(0, Ordering::Relaxed);
-            for (mine, empty) in self.credentials.iter().zip(&credentials) {
-                std::mem::swap(&mut *mine.write(), &mut *empty.write());
-            }
-            for (mine, empty) in self.things.iter().zip(&things) {
-                std::mem::swap(&mut *mine.write(), &mut *empty.write());
-            }
+            self.credentials.empty_into(&credentials);
+            self.things.empty_into(&things);
         });
-        self.users.write().clear();
+        self.owners.write().clear();
         self.tenants.write().clear();
+        self.grants.lock().clear();
         self.root.lock().clear();
         self.ending.lock().clear();
         self.credential_count.store(0, Ordering::Relaxed);
-        self.foreign_count.store(0, Ordering::Release);
         self.signing.clear();
     }
 
@@ -260,21 +227,14 @@ impl Index {
             }
             Prepared::Tenant { cell, standing } => cell.standing.store(*standing, Ordering::Relaxed),
             Prepared::User { cell, user } => cell.set(user),
-            Prepared::Thing { place, entry, digests, gone, replaced } => {
+            Prepared::Thing { entry, digests, gone, replaced } => {
                 for digest in digests.iter() {
                     replaced.extend(self.insert(digest, entry));
                 }
                 for digest in gone.iter() {
-                    self.remove(digest);
+                    replaced.extend(self.remove(digest));
                 }
-                if let Some(place) = place.take()
-                    && let Some(shard) = self.thing_shard(&place)
-                {
-                    let old = shard.write().insert(place, entry.clone());
-                    let before = old.as_ref().map_or(0, Entry::foreign_count);
-                    self.foreign_count.fetch_add(entry.foreign_count().saturating_sub(before), Ordering::AcqRel);
-                    replaced.extend(old);
-                }
+                replaced.extend(self.things.insert(entry));
             }
             Prepared::SigningKey { kid, key } => {
                 let old = self.signing.put(std::mem::take(kid), Arc::clone(key));
@@ -284,18 +244,19 @@ impl Index {
     }
 
     fn insert(&self, digest: &Digest, entry: &Entry) -> Option<Entry> {
-        let old = self.credential_shard(digest)?.write().insert(*digest, entry.clone());
+        let old = self.credentials.insert(digest, entry);
         if old.is_none() {
             self.credential_count.fetch_add(1, Ordering::Relaxed);
         }
         old
     }
 
-    fn remove(&self, digest: &Digest) {
-        let removed = self.credential_shard(digest).and_then(|shard| shard.write().remove(digest));
-        if removed.is_some() {
+    fn remove(&self, digest: &Digest) -> Option<Entry> {
+        let old = self.credentials.remove(digest);
+        if old.is_some() {
             self.credential_count.fetch_sub(1, Ordering::Relaxed);
         }
+        old
     }
 }
 
@@ -325,8 +286,8 @@ pub struct IndexDirectory<'a>(&'a Index);
 impl IndexDirectory<'_> {
     /// Whose what was shown is.
     pub fn whose_held(&self, held: &Held<'_>) -> Option<Whose> {
-        let tenant = &held.facts.tenant;
-        match held.facts.owner.as_ref()? {
+        let tenant = held.facts.tenant;
+        match held.facts.owner? {
             Owner::User(user) => self.whose(tenant, Collection::Users, user.as_str()),
             Owner::Application(id) => self.whose(tenant, Collection::Applications, id.as_str()),
         }
@@ -335,16 +296,16 @@ impl IndexDirectory<'_> {
     /// The user behind a thing: its owner, or the owner of the application or key that it belongs to.
     fn user(&self, tenant: &TenantId, collection: Collection, id: &str) -> Option<UserId> {
         let index = self.0;
-        match index.thing(&Place::new(tenant, collection, id))? {
+        match index.things.get(At { tenant, collection, id: Id::of(id) })? {
             Entry::Root { .. } => None,
             Entry::Token(token) => {
                 let parent = &token.parent;
                 // A token's parent is no token.
                 (parent.collection != collection).then(|| self.user(tenant, parent.collection, &parent.id))?
             }
-            Entry::Holder(holder) => match (&holder.application, &holder.facts.owner) {
-                (Some(application), _) => self.user(tenant, application.collection, &application.id),
-                (None, owner) => owner.as_ref()?.user().cloned(),
+            Entry::Holder(holder) => match holder.owner.owner.as_ref()? {
+                Owner::User(user) => Some(user.clone()),
+                Owner::Application(id) => self.user(tenant, Collection::Applications, id.as_str()),
             },
         }
     }
@@ -359,8 +320,8 @@ impl Directory for IndexDirectory<'_> {
             }
             Collection::Tenants | Collection::Events => return None,
         };
-        let place = (tenant.clone(), user);
-        let role = self.0.users.read().get(&place)?.state().role;
-        Some(Whose { user: place.1, role })
+        let owner = Some(Owner::User(user.clone()));
+        let role = self.0.owners.read().get(tenant)?.get(&owner)?.state()?.role;
+        Some(Whose { user, role })
     }
 }

@@ -286,6 +286,18 @@ proptest! {
 }
 
 #[test]
+fn a_key_keeps_its_name_whatever_form_its_id_has() {
+    let index = Index::default();
+    index.renew(Moment::MAX);
+    for id in ["ci", "sixteen-bytes-ab", "0199c0de-0000-7000-8000-000000000000", &"a".repeat(63)] {
+        index.apply(1, vec![Change::Key(Box::new(key("acme", id, "ada", &[(id, None)])))]);
+        let principal = index.check(id, &Query::default(), NOW).unwrap().principal.unwrap();
+        assert_eq!(principal.held().unwrap().facts.name(), format!("tenants/acme/keys/{id}"));
+        assert!(index.has_key(&TenantId::find("acme").unwrap(), &KeyId::find(id).unwrap()));
+    }
+}
+
+#[test]
 fn what_is_not_serving_decides_nothing() {
     let index = Index::default();
     index.apply(1, vec![Change::Tenant(tenant("acme"))]);

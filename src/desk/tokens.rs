@@ -13,7 +13,7 @@ use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::{Credential, CredentialId, Digest, Shape, parse};
 use crate::domain::decision::{Decision, Found, Held, Query, Reason, Reasons, evaluate};
-use crate::domain::facts::{Chain, Holder};
+use crate::domain::facts::{Chain, Kind};
 use crate::domain::jwt::{Claims, scope_of};
 use crate::domain::key::KeyType;
 use crate::domain::name::{TenantId, TokenId};
@@ -185,10 +185,10 @@ fn names(reasons: Reasons) -> String {
 
 /// What a token is made from: an application, or a master or regular key; of a token or session none is made.
 fn parent_of(held: &Held<'_>) -> Option<Parent> {
-    match (&held.facts.holder, held.token) {
-        (Holder::Application(id), None) => Some(Parent::Application(id.clone())),
-        (Holder::Key { id, kind: KeyType::Master | KeyType::Regular }, None) => Some(Parent::Key(id.clone())),
-        (Holder::Key { .. } | Holder::Application(_) | Holder::Session(_), _) => None,
+    match (held.facts.kind, held.token) {
+        (Kind::Application, None) => Some(Parent::Application(held.facts.id.into())),
+        (Kind::Key(KeyType::Master | KeyType::Regular), None) => Some(Parent::Key(held.facts.id.into())),
+        (Kind::Key(_) | Kind::Application | Kind::Session, _) => None,
     }
 }
 

@@ -145,7 +145,7 @@ impl Actor {
     /// The expiry that what it makes gets when none is asked for: a regular key's or an access token's own.
     pub fn default_expire_time(&self) -> Option<Time> {
         let chain = self.chain.as_deref()?;
-        let own = chain.facts.expire_time.filter(|_| self.power().has_own_life());
+        let own = chain.facts.particulars.expire_time.filter(|_| self.power().has_own_life());
         [own, chain.token.as_ref().map(|token| token.expire_time)].into_iter().flatten().min()
     }
 
@@ -164,10 +164,10 @@ impl Actor {
         } else if let Some((resource, action)) = power.lacks(&result.grants, directory) {
             return Err(format!("{action} on {resource}, which the result would hold"));
         }
-        if !facts.allowed_ips.covers(&result.allowed_ips) {
+        if !facts.particulars.allowed_ips.covers(&result.allowed_ips) {
             return Err("the right to be used from every address in allowed_ips of the result".to_owned());
         }
-        if !facts.allowed_referrers.covers(&result.allowed_referrers) {
+        if !facts.particulars.allowed_referrers.covers(&result.allowed_referrers) {
             return Err("the right to be used on every page in allowed_referrers of the result".to_owned());
         }
         match (self.default_expire_time(), result.expire_time) {

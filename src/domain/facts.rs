@@ -4,7 +4,7 @@ use super::application::Application;
 use super::clock::Time;
 use super::credential::Digest;
 use super::key::{Key, KeyType, Retirement};
-use super::name::{ApplicationId, KeyId, Owner, SessionId, TenantId, TokenId};
+use super::name::{ApplicationId, Collection, Id, KeyId, Owner, SessionId, TenantId, TokenId};
 use super::network::IpRanges;
 use super::permission::Grants;
 use super::referrer::Referrers;
@@ -29,6 +29,37 @@ pub enum Holder {
     Session(SessionId),
 }
 
+/// The same, without its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A key.
+    Key(KeyType),
+    /// An application.
+    Application,
+    /// A signed-in user.
+    Session,
+}
+
+impl Holder {
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Key { kind, .. } => Kind::Key(*kind),
+            Self::Application(_) => Kind::Application,
+            Self::Session(_) => Kind::Session,
+        }
+    }
+
+    /// The last part of its name.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Key { id, .. } => id.as_str(),
+            Self::Application(id) => id.as_str(),
+            Self::Session(id) => id.as_str(),
+        }
+    }
+}
+
 /// Everything about a key, an application or a session that a decision needs.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -40,6 +71,13 @@ pub struct Facts {
     pub owner: Option<Owner>,
     /// What it grants.
     pub grants: Grants,
+    /// What most have nothing of.
+    pub particulars: Particulars,
+}
+
+/// What most keys have nothing of: where there are many, those that do not share [`Particulars::NONE`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Particulars {
     /// Where it may be used from.
     pub allowed_ips: IpRanges,
     /// On which pages it may be used.
@@ -64,6 +102,40 @@ pub struct Facts {
     pub tokens_end_revision: i64,
 }
 
+impl Particulars {
+    /// Those of what may be used at any time, from anywhere.
+    pub const NONE: Self = Self {
+        allowed_ips: IpRanges::ANYWHERE,
+        allowed_referrers: Referrers::ANYWHERE,
+        labels: BTreeMap::new(),
+        not_before_time: None,
+        expire_time: None,
+        delete_time: None,
+        is_suspended: false,
+        is_revoked: false,
+        is_verified: true,
+        secret_key: None,
+        tokens_end_revision: 0,
+    };
+}
+
+/// [`Facts`], borrowed from wherever they are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct FactsRef<'a> {
+    /// The tenant it belongs to.
+    pub tenant: &'a TenantId,
+    /// What it is.
+    pub kind: Kind,
+    /// The last part of its name.
+    pub id: Id<'a>,
+    /// Whose it is.
+    pub owner: Option<&'a Owner>,
+    /// What it grants.
+    pub grants: &'a Grants,
+    /// What most have nothing of.
+    pub particulars: &'a Particulars,
+}
+
 impl From<&Key> for Facts {
     fn from(key: &Key) -> Self {
         Self {
@@ -71,17 +143,19 @@ impl From<&Key> for Facts {
             holder: Holder::Key { id: key.id.clone(), kind: key.kind },
             owner: key.owner.clone(),
             grants: super::grant::compile(&key.grants),
-            allowed_ips: key.allowed_ips.clone(),
-            allowed_referrers: key.allowed_referrers.clone(),
-            labels: key.labels.clone(),
-            not_before_time: key.not_before_time,
-            expire_time: key.expire_time,
-            delete_time: key.delete_time,
-            is_suspended: key.is_suspended,
-            is_revoked: key.revocation.is_some(),
-            is_verified: true,
-            secret_key: key.secret_key,
-            tokens_end_revision: key.tokens_end_revision,
+            particulars: Particulars {
+                allowed_ips: key.allowed_ips.clone(),
+                allowed_referrers: key.allowed_referrers.clone(),
+                labels: key.labels.clone(),
+                not_before_time: key.not_before_time,
+                expire_time: key.expire_time,
+                delete_time: key.delete_time,
+                is_suspended: key.is_suspended,
+                is_revoked: key.revocation.is_some(),
+                is_verified: true,
+                secret_key: key.secret_key,
+                tokens_end_revision: key.tokens_end_revision,
+            },
         }
     }
 }
@@ -93,17 +167,13 @@ impl From<&Application> for Facts {
             holder: Holder::Application(application.id.clone()),
             owner: Some(Owner::User(application.owner.clone())),
             grants: super::grant::compile(&application.grants),
-            allowed_ips: IpRanges::default(),
-            allowed_referrers: Referrers::default(),
-            labels: BTreeMap::new(),
-            not_before_time: None,
-            expire_time: None,
-            delete_time: application.delete_time,
-            is_suspended: false,
-            is_revoked: application.revoke_time.is_some(),
-            is_verified: application.is_verified,
-            secret_key: None,
-            tokens_end_revision: application.tokens_end_revision,
+            particulars: Particulars {
+                delete_time: application.delete_time,
+                is_revoked: application.revoke_time.is_some(),
+                is_verified: application.is_verified,
+                tokens_end_revision: application.tokens_end_revision,
+                ..Particulars::NONE
+            },
         }
     }
 }
@@ -115,17 +185,12 @@ impl From<&Session> for Facts {
             holder: Holder::Session(session.id.clone()),
             owner: Some(Owner::User(session.user.clone())),
             grants: Grants::default(),
-            allowed_ips: IpRanges::default(),
-            allowed_referrers: Referrers::default(),
-            labels: BTreeMap::new(),
-            not_before_time: None,
-            expire_time: Some(session.expire_time),
-            delete_time: None,
-            is_suspended: false,
-            is_revoked: session.revoke_time.is_some(),
-            is_verified: true,
-            secret_key: None,
-            tokens_end_revision: session.based_revision,
+            particulars: Particulars {
+                expire_time: Some(session.expire_time),
+                is_revoked: session.revoke_time.is_some(),
+                tokens_end_revision: session.based_revision,
+                ..Particulars::NONE
+            },
         }
     }
 }
@@ -186,22 +251,73 @@ pub struct Chain {
 }
 
 impl Facts {
-    /// The full resource name.
-    pub fn name(&self) -> String {
-        match &self.holder {
-            Holder::Key { id, .. } => super::name::key_name(&self.tenant, id),
-            Holder::Application(id) => super::name::application_name(&self.tenant, id),
-            Holder::Session(id) => super::name::session_name(&self.tenant, id),
+    /// The same, borrowed.
+    pub fn borrowed(&self) -> FactsRef<'_> {
+        FactsRef {
+            tenant: &self.tenant,
+            kind: self.holder.kind(),
+            id: Id::of(self.holder.id()),
+            owner: self.owner.as_ref(),
+            grants: &self.grants,
+            particulars: &self.particulars,
         }
     }
 
-    /// Whether it is a session.
-    pub fn is_session(&self) -> bool {
-        matches!(self.holder, Holder::Session(_))
+    /// The full resource name.
+    pub fn name(&self) -> String {
+        self.borrowed().name()
     }
 
     /// Whether it is an application.
     pub fn is_application(&self) -> bool {
-        matches!(self.holder, Holder::Application(_))
+        self.holder.kind() == Kind::Application
+    }
+}
+
+impl FactsRef<'_> {
+    /// The same, owned.
+    pub fn to_facts(self) -> Facts {
+        Facts {
+            tenant: self.tenant.clone(),
+            holder: self.holder(),
+            owner: self.owner.cloned(),
+            grants: self.grants.clone(),
+            particulars: self.particulars.clone(),
+        }
+    }
+
+    /// What it is, with its id.
+    pub fn holder(&self) -> Holder {
+        match self.kind {
+            Kind::Key(kind) => Holder::Key { id: self.id.into(), kind },
+            Kind::Application => Holder::Application(self.id.into()),
+            Kind::Session => Holder::Session(self.id.into()),
+        }
+    }
+
+    /// The full resource name.
+    pub fn name(&self) -> String {
+        format!("{}/{}/{}", self.tenant.name(), self.kind.collection().as_str(), self.id)
+    }
+
+    /// Whether it is a session.
+    pub fn is_session(&self) -> bool {
+        self.kind == Kind::Session
+    }
+
+    /// Whether it is an application.
+    pub fn is_application(&self) -> bool {
+        self.kind == Kind::Application
+    }
+}
+
+impl Kind {
+    /// The collection such things are in.
+    pub const fn collection(self) -> Collection {
+        match self {
+            Self::Key(_) => Collection::Keys,
+            Self::Application => Collection::Applications,
+            Self::Session => Collection::Sessions,
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::Violation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use uuid::Uuid;
 
 /// The rule an id follows that a user chooses.
 pub const ID_RULE: &str =
@@ -38,13 +39,20 @@ macro_rules! ids {
             }
 
             /// The id of a thing for which the user chose none: its UUID.
-            pub fn of_uid(uid: uuid::Uuid) -> Self {
+            pub fn of_uid(uid: Uuid) -> Self {
                 Self(uid.to_string().into())
             }
 
             /// The bare id.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl From<Id<'_>> for $name {
+            /// The same with a text of its own.
+            fn from(id: Id<'_>) -> Self {
+                Self(id.to_string().into())
             }
         }
 
@@ -75,6 +83,47 @@ impl TenantId {
     /// `tenants/{tenant}`.
     pub fn name(&self) -> String {
         format!("tenants/{self}")
+    }
+}
+
+/// Any bare id, in the form in which it takes the least room where there are many.
+///
+/// INVARIANT: [`Id::of`] gives each text one form, so that equal ids are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Id<'a> {
+    /// The text of a UUID.
+    Uid(Uuid),
+    /// A text of at most 16 bytes, filled up with zeros.
+    Short([u8; 16]),
+    /// Any other.
+    Long(&'a str),
+}
+
+impl<'a> Id<'a> {
+    /// The id of that text.
+    pub fn of(text: &'a str) -> Self {
+        let mut short = [0; 16];
+        if let Some(room) = short.get_mut(..text.len()).filter(|_| !text.contains('\0')) {
+            room.copy_from_slice(text.as_bytes());
+            return Self::Short(short);
+        }
+        match Uuid::try_parse(text) {
+            Ok(uid) if *uid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text => Self::Uid(uid),
+            Ok(_) | Err(_) => Self::Long(text),
+        }
+    }
+}
+
+impl fmt::Display for Id<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => fmt::Display::fmt(&uid.hyphenated(), f),
+            Self::Short(bytes) => {
+                let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+                f.write_str(std::str::from_utf8(text).unwrap_or_default())
+            }
+            Self::Long(text) => f.write_str(text),
+        }
     }
 }
 
@@ -227,6 +276,19 @@ mod tests {
         ] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn an_id_in_few_bytes_is_the_same_id() {
+        let uid = "0199c0de-0000-7000-8000-000000000000";
+        let texts = ["a", "sixteen-bytes-ab", "seventeen-bytes-a", uid, &uid.replace('-', "a"), &"a".repeat(63)];
+        for text in texts {
+            assert_eq!(KeyId::from(Id::of(text)).as_str(), text);
+            for other in texts {
+                assert_eq!(Id::of(text) == Id::of(other), text == other, "{text:?} and {other:?}");
+            }
+        }
+        assert!(matches!(Id::of(uid), Id::Uid(_)));
     }
 
     #[test]

@@ -26,9 +26,12 @@ pub fn neighbourhood(address: &str) -> String {
 /// They are kept and shown as blocks, in the order given: `10.0.0.1` as `10.0.0.1/32`, `::ffff:10.0.0.0/104` as `10.0.0.0/8`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
-pub struct IpRanges(Box<[IpNet]>);
+pub struct IpRanges(Vec<IpNet>);
 
 impl IpRanges {
+    /// None: anywhere.
+    pub const ANYWHERE: Self = Self(Vec::new());
+
     /// The blocks of these texts; `field` is where they stand, such as `key.allowed_ips`.
     pub fn parse(texts: &[impl AsRef<str>], field: &str) -> Result<Self, Vec<Violation>> {
         if texts.len() > MAX_RANGES {
@@ -42,7 +45,7 @@ impl IpRanges {
                 None => violations.push(Violation::new(format!("{field}[{place}]"), RANGE_RULE)),
             }
         }
-        if violations.is_empty() { Ok(Self(ranges.into())) } else { Err(violations) }
+        if violations.is_empty() { Ok(Self(ranges)) } else { Err(violations) }
     }
 
     /// Whether the key may be used from `source_ip`; a text that is no address is nowhere.
@@ -63,7 +66,7 @@ impl IpRanges {
             return true;
         }
         // Joined, so that two halves cover their whole.
-        let joined = IpNet::aggregate(&self.0.to_vec());
+        let joined = IpNet::aggregate(&self.0);
         let is_covered = |range: &IpNet| joined.iter().any(|wider| wider.contains(range));
         !other.0.is_empty() && other.0.iter().all(is_covered)
     }

@@ -254,9 +254,11 @@ impl Grants {
 
     /// Whether `action` may be done to `resource`; never, if one of them is ill-formed. Does not allocate.
     pub fn allows(&self, resource: &str, action: &str) -> bool {
-        if !is_resource(resource) || !is_action(action) {
-            return false;
-        }
+        is_resource(resource) && is_action(action) && self.has(resource, action)
+    }
+
+    /// The same for a resource and an action that are known to be well-formed.
+    pub(super) fn has(&self, resource: &str, action: &str) -> bool {
         if self.0.len() <= FEW {
             return self.0.iter().any(|(pattern, actions)| pattern.covers(resource) && actions.covers(action));
         }

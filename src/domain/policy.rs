@@ -2,7 +2,7 @@
 //! wire before a request is looked at, and by the desk once more under the head lock.
 
 use super::decision::Held;
-use super::facts::{Facts, Holder};
+use super::facts::Kind;
 use super::key::KeyType;
 use super::name::{Collection, Owner, TenantId, UserId};
 use super::permission::{Grants, is_action, is_resource};
@@ -91,7 +91,7 @@ impl<'a> Power<'a> {
     /// What a credential may do, whoever stands behind it.
     pub fn of(held: &Held<'a>) -> Self {
         let bounds = [
-            held.application.map(|application| &application.grants),
+            held.application.map(|application| application.grants),
             held.token.and_then(|token| token.narrow.as_ref()),
         ];
         Self { stands_for: StandsFor::of(held), bounds }
@@ -99,8 +99,7 @@ impl<'a> Power<'a> {
 
     /// Whether it holds `action` on `resource`; an ill-formed one is held by nobody.
     pub fn holds(&self, resource: &str, action: &str, directory: &impl Directory) -> bool {
-        self.stands_for.holds(resource, action, directory)
-            && self.bounds().all(|grants| grants.allows(resource, action))
+        self.stands_for.holds(resource, action, directory) && self.bounds().all(|grants| grants.has(resource, action))
     }
 
     /// Whether it may do this to Keyward.
@@ -146,17 +145,17 @@ impl<'a> Power<'a> {
 
 impl<'a> StandsFor<'a> {
     fn of(held: &Held<'a>) -> Self {
-        let facts: &'a Facts = held.facts;
+        let facts = held.facts;
         let role = held.owner.map_or(Role::Member, |owner| owner.role);
-        match (&facts.holder, &facts.owner) {
-            (Holder::Key { kind: KeyType::Master, .. } | Holder::Session(_), Some(Owner::User(user))) => {
-                Self::User { tenant: &facts.tenant, user, role }
+        match (facts.kind, facts.owner) {
+            (Kind::Key(KeyType::Master) | Kind::Session, Some(Owner::User(user))) => {
+                Self::User { tenant: facts.tenant, user, role }
             }
-            (Holder::Key { kind: KeyType::Master, .. } | Holder::Session(_), _) => Self::Nothing,
-            (Holder::Key { kind: KeyType::Regular, .. } | Holder::Application(_), _) => {
-                Self::Grants { tenant: &facts.tenant, grants: &facts.grants, role }
+            (Kind::Key(KeyType::Master) | Kind::Session, _) => Self::Nothing,
+            (Kind::Key(KeyType::Regular) | Kind::Application, _) => {
+                Self::Grants { tenant: facts.tenant, grants: facts.grants, role }
             }
-            (Holder::Key { kind: KeyType::DefaultPublic, .. }, _) => Self::Public(&facts.grants),
+            (Kind::Key(KeyType::DefaultPublic), _) => Self::Public(facts.grants),
         }
     }
 
@@ -169,7 +168,7 @@ impl<'a> StandsFor<'a> {
             return match self {
                 Self::Root | Self::Nothing => false,
                 Self::User { .. } => true,
-                Self::Grants { grants, .. } | Self::Public(grants) => grants.allows(resource, action),
+                Self::Grants { grants, .. } | Self::Public(grants) => grants.has(resource, action),
             };
         };
         match self {
@@ -195,7 +194,7 @@ impl<'a> StandsFor<'a> {
         match self {
             Self::Root => true,
             Self::User { role, .. } => *role >= Role::Admin,
-            Self::Grants { grants, .. } => grants.allows(resource, action),
+            Self::Grants { grants, .. } => grants.has(resource, action),
             Self::Public(_) | Self::Nothing => false,
         }
     }

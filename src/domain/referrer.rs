@@ -27,9 +27,12 @@ const MAX_REFERRER_BYTES: usize = 8192;
 /// The only pages a key may be used from; if there are none, it may be used from anywhere. Shown as they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
-pub struct Referrers(Box<[Pattern]>);
+pub struct Referrers(Vec<Pattern>);
 
 impl Referrers {
+    /// None: on every page.
+    pub const ANYWHERE: Self = Self(Vec::new());
+
     /// The patterns of these texts; `field` is where they stand, such as `key.allowed_referrers`.
     pub fn parse(texts: &[impl AsRef<str>], field: &str) -> Result<Self, Vec<Violation>> {
         if texts.len() > MAX_REFERRERS {
@@ -43,7 +46,7 @@ impl Referrers {
                 None => violations.push(Violation::new(format!("{field}[{place}]"), REFERRER_RULE)),
             }
         }
-        if violations.is_empty() { Ok(Self(patterns.into())) } else { Err(violations) }
+        if violations.is_empty() { Ok(Self(patterns)) } else { Err(violations) }
     }
 
     /// Whether the key may be used from the page that `referrer` names; a text that is no plain URL is no page.

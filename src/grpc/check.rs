@@ -227,7 +227,7 @@ fn validate(message: &proto::CheckRequest, field: &str) -> Result<()> {
 
 fn reply(answer: Answer, message: proto::CheckRequest) -> proto::CheckResponse {
     let Answer { decision, principal, revision } = answer;
-    let missing = decision.missing().iter().filter_map(|place| message.permissions.get(*place)).cloned().collect();
+    let missing = decision.missing().filter_map(|place| message.permissions.get(place)).cloned().collect();
     proto::CheckResponse {
         decision: decision_out(&decision).into(),
         reasons: decision.reasons().iter().map(|reason| reason_out(reason).into()).collect(),

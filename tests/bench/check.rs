@@ -1,92 +1,105 @@
 //! One in-process Check at growing numbers of keys, beside its floor in the same run: SHA-256 of the credential and one
-//! lookup in a plain hash map of the same size. Run by `cargo bench --bench check`; the ratio is what counts.
+//! lookup in a plain hash map of the same size. One permission is asked of three that are granted, the keys come in
+//! random order, and each was used in this minute before. Run by `cargo bench --bench check`; the ratio is what counts.
+//!
+//! `target/release/deps/check-… --bench check 1000` (or `floor 1000`) only does that, a hundred thousand times, for
+//! callgrind.
 
 #![expect(clippy::expect_used, reason = "a bench may panic")]
 
+#[path = "keys.rs"]
+mod keys;
+
+use keys::{NOW, credential, index_of, plain_of};
 use keyward::check::Index;
-use keyward::domain::change::Change;
-use keyward::domain::clock::{Moment, Time};
-use keyward::domain::credential::{Prefix, mint};
 use keyward::domain::decision::{Permission, Query};
 use keyward::domain::grant::Grant;
-use keyward::domain::key::{Key, KeyType, Secret};
-use keyward::domain::name::{KeyId, Owner, TenantId, UserId};
-use keyward::domain::network::IpRanges;
-use keyward::domain::referrer::Referrers;
-use keyward::domain::tenant::Tenant;
-use keyward::domain::user::{Role, User};
-use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
+const SIZES: [u64; 3] = [1_000, 100_000, 1_000_000];
 /// Checks in a block; a block of Checks and a block of floors take turns.
 const BLOCK: usize = 2_000;
 const ROUNDS: usize = 150;
+/// How often it is done for callgrind.
+const COUNTED: usize = 100_000;
 
 fn main() {
-    println!("| keys | Check, ns | floor, ns | Check / floor |");
-    println!("|---:|---:|---:|---:|");
+    let arguments: Vec<String> = std::env::args().filter(|argument| argument != "--bench").skip(1).collect();
+    if let [what, size] = arguments.as_slice() {
+        return count(what, size.parse().expect("a number of keys"));
+    }
+    println!("| keys | Check, ns | floor, ns | Check / floor | allocations: allowed | denied | unknown | malformed |");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|");
     for size in SIZES {
-        let (check, floor) = measure(size);
+        let (index, plain) = (index_of(size, &three()), plain_of(size));
+        let (check, floor) = measure(&index, &plain, size);
         let ratio = check.as_secs_f64() / floor.as_secs_f64();
-        println!("| {size} | {} | {} | {ratio:.2} |", check.as_nanos(), floor.as_nanos());
+        let [allowed, denied, unknown, malformed] = allocations(&index);
+        let (check, floor) = (check.as_nanos(), floor.as_nanos());
+        println!("| {size} | {check} | {floor} | {ratio:.2} | {allowed} | {denied} | {unknown} | {malformed} |");
+    }
+}
+
+/// Grants with three permissions.
+fn three() -> [Grant; 2] {
+    [
+        Grant::Apis(vec!["maps".to_owned(), "sql".to_owned()]),
+        Grant::Resources { resource: "doc/*".to_owned(), actions: vec!["read".to_owned()] },
+    ]
+}
+
+const PERMISSIONS: [Permission<'static>; 1] = [Permission { resource: "apis/maps", action: "use" }];
+
+fn query() -> Query<'static> {
+    Query { permissions: &PERMISSIONS, ..Query::default() }
+}
+
+fn block(rng: &mut StdRng, size: u64) -> Vec<String> {
+    (0..BLOCK).map(|_| credential(rng.random_range(0..size)).0.expose().to_owned()).collect()
+}
+
+fn check(index: &Index, credentials: &[String]) {
+    let query = query();
+    for credential in credentials {
+        let answer = index.check(black_box(credential), &query, NOW).expect("it serves");
+        assert!(answer.decision.is_allowed());
+    }
+}
+
+fn floor(plain: &HashMap<[u8; 32], u64>, credentials: &[String]) {
+    for credential in credentials {
+        let digest: [u8; 32] = Sha256::digest(black_box(credential).as_bytes()).into();
+        assert!(black_box(plain.get(&digest)).is_some());
     }
 }
 
 /// The median times of one Check and of its floor.
-fn measure(size: usize) -> (Duration, Duration) {
-    let mut rng = StdRng::seed_from_u64(7);
-    let index = Index::default();
-    let now = Time::from_micros(1_800_000_000_000_000);
-    let tenant = TenantId::find("acme").expect("an id");
-    let user = UserId::find("ada").expect("an id");
-    index.apply(1, vec![Change::Tenant(tenant_of(&tenant, now)), Change::User(user_of(&tenant, &user, now))]);
-    let mut plain: HashMap<[u8; 32], u64> = HashMap::with_capacity(size);
-    let mut credentials = Vec::with_capacity(size);
+fn measure(index: &Index, plain: &HashMap<[u8; 32], u64>, size: u64) -> (Duration, Duration) {
     for number in 0..size {
-        let revision = i64::try_from(number).expect("few") + 2;
-        let (credential, id) = mint(&Prefix::default(), revision, &mut rng);
-        let secret = Secret {
-            digest: credential.digest(),
-            id: Some(id),
-            hint: credential.obfuscated(),
-            revision,
-            create_time: now,
-            retirement: None,
-        };
-        plain.insert(*secret.digest.as_bytes(), number as u64);
-        index.apply(revision, vec![Change::Key(Box::new(key_of(&tenant, &user, number, secret, now)))]);
-        credentials.push(credential.expose().to_owned());
+        // The first use in a minute is noted.
+        check(index, &[credential(number).0.expose().to_owned()]);
     }
-    index.renew(Moment::MAX);
-    credentials.shuffle(&mut rng);
-
-    let permissions = [Permission { resource: "apis/maps", action: "use" }];
-    let query = Query { permissions: &permissions, ..Query::default() };
-    let mut order = credentials.iter().cycle();
+    index.take_uses();
+    let mut rng = StdRng::seed_from_u64(7);
     let (mut checks, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let block: Vec<&String> = order.by_ref().take(BLOCK).collect();
-        let begin = Instant::now();
-        for credential in &block {
-            let answer = index.check(black_box(credential), &query, now).expect("it serves");
-            assert!(answer.decision.is_allowed());
-        }
-        checks.push(begin.elapsed());
-        let block: Vec<&String> = order.by_ref().take(BLOCK).collect();
-        let begin = Instant::now();
-        for credential in &block {
-            let digest: [u8; 32] = Sha256::digest(black_box(credential).as_bytes()).into();
-            assert!(black_box(plain.get(&digest)).is_some());
-        }
-        floors.push(begin.elapsed());
+        let credentials = block(&mut rng, size);
+        checks.push(timed(|| check(index, &credentials)));
+        let credentials = block(&mut rng, size);
+        floors.push(timed(|| floor(plain, &credentials)));
     }
     (median(checks), median(floors))
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let begin = Instant::now();
+    work();
+    begin.elapsed()
 }
 
 fn median(mut blocks: Vec<Duration>) -> Duration {
@@ -94,66 +107,27 @@ fn median(mut blocks: Vec<Duration>) -> Duration {
     blocks.get(blocks.len() / 2).copied().unwrap_or_default() / u32::try_from(BLOCK).unwrap_or(1)
 }
 
-fn tenant_of(id: &TenantId, now: Time) -> Tenant {
-    Tenant {
-        id: id.clone(),
-        uid: uuid::Uuid::nil(),
-        display_name: String::new(),
-        credential_prefix: Prefix::default(),
-        is_suspended: false,
-        create_time: now,
-        update_time: now,
-        delete_time: None,
-        revision: 1,
-    }
+/// How often a Check allocates: one that is allowed, one that is denied, of an unknown key, and of a broken text.
+fn allocations(index: &Index) -> [u64; 4] {
+    let text = credential(0).0.expose().to_owned();
+    let unknown = credential(u64::MAX).0.expose().to_owned();
+    let other = [Permission { resource: "apis/other", action: "use" }];
+    let refused = Query { permissions: &other, ..Query::default() };
+    let asked = [(&*text, query()), (&*text, refused), (&*unknown, query()), ("kw_broken", query())];
+    asked.map(|(text, query)| {
+        let counted = allocation_counter::measure(|| {
+            black_box(index.check(black_box(text), &query, NOW).expect("it serves"));
+        });
+        counted.count_total
+    })
 }
 
-fn user_of(tenant: &TenantId, id: &UserId, now: Time) -> User {
-    User {
-        tenant: tenant.clone(),
-        id: id.clone(),
-        uid: uuid::Uuid::nil(),
-        email: String::new(),
-        given_name: String::new(),
-        family_name: String::new(),
-        role: Role::Member,
-        is_suspended: false,
-        sessions_end_revision: 0,
-        create_time: now,
-        update_time: now,
-        delete_time: None,
-        revision: 1,
-    }
-}
-
-/// A key with three permissions.
-fn key_of(tenant: &TenantId, user: &UserId, number: usize, secret: Secret, now: Time) -> Key {
-    Key {
-        tenant: tenant.clone(),
-        id: KeyId::find(&format!("k{number}")).expect("an id"),
-        uid: uuid::Uuid::nil(),
-        kind: KeyType::Regular,
-        owner: Some(Owner::User(user.clone())),
-        display_name: String::new(),
-        description: String::new(),
-        grants: vec![
-            Grant::Apis(vec!["maps".to_owned(), "sql".to_owned()]),
-            Grant::Resources { resource: "doc/*".to_owned(), actions: vec!["read".to_owned()] },
-        ],
-        allowed_ips: IpRanges::default(),
-        allowed_referrers: Referrers::default(),
-        labels: BTreeMap::new(),
-        not_before_time: None,
-        expire_time: None,
-        is_suspended: false,
-        revocation: None,
-        delete_time: None,
-        secrets: vec![secret],
-        secret_key: None,
-        public_credential: None,
-        tokens_end_revision: 0,
-        create_time: now,
-        update_time: now,
-        revision: 2,
+/// Does one of the two and nothing else beside what it needs.
+fn count(what: &str, size: u64) {
+    let mut rng = StdRng::seed_from_u64(7);
+    let credentials: Vec<String> = (0..COUNTED / BLOCK).flat_map(|_| block(&mut rng, size)).collect();
+    match what {
+        "floor" => floor(&plain_of(size), &credentials),
+        _ => check(&index_of(size, &three()), &credentials),
     }
 }

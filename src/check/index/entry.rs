@@ -1,17 +1,15 @@
 //! What the index holds of each thing, and how a credential is followed from there to its tenant.
 
 use super::Index;
+use super::holder::HolderEntry;
 use crate::domain::actor::Actor;
-use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
 use crate::domain::decision::{Found, Held};
-use crate::domain::facts::{Facts, OwnerState, TokenFacts};
+use crate::domain::facts::{OwnerState, TokenFacts};
 use crate::domain::key::Retirement;
-use crate::domain::name::{Collection, TenantId};
+use crate::domain::name::{Collection, Id, TenantId};
 use crate::domain::tenant::Standing;
-use crate::domain::user::{Role, User};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 /// Where a thing is: its tenant, its collection and its id there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,124 +23,18 @@ impl Place {
     pub(in crate::check) fn new(tenant: &TenantId, collection: Collection, id: &str) -> Self {
         Self { tenant: tenant.clone(), collection, id: id.into() }
     }
-}
 
-/// What is known of a tenant; its standing is overwritten in place.
-#[derive(Debug)]
-pub(super) struct TenantCell {
-    pub(super) standing: AtomicU8,
-}
-
-/// What is known of a user; all of it is overwritten in place.
-#[derive(Debug)]
-pub(in crate::check) struct UserCell {
-    standing: AtomicU8,
-    role: AtomicU8,
-    sessions_end_revision: AtomicI64,
-}
-
-impl TenantCell {
-    /// One that is not known yet, and so stands as deleted.
-    pub(super) fn unknown() -> Self {
-        Self { standing: AtomicU8::new(standing_byte(Standing::Deleted)) }
-    }
-
-    fn standing(&self) -> Standing {
-        standing_of(self.standing.load(Ordering::Relaxed))
+    pub(super) fn at(&self) -> At<'_> {
+        At { tenant: &self.tenant, collection: self.collection, id: Id::of(&self.id) }
     }
 }
 
-impl UserCell {
-    /// One that is not known yet, and so stands as deleted.
-    pub(super) fn unknown() -> Self {
-        Self {
-            standing: AtomicU8::new(standing_byte(Standing::Deleted)),
-            role: AtomicU8::new(0),
-            sessions_end_revision: AtomicI64::new(0),
-        }
-    }
-
-    pub(super) fn state(&self) -> OwnerState {
-        OwnerState {
-            standing: standing_of(self.standing.load(Ordering::Relaxed)),
-            role: role_of(self.role.load(Ordering::Relaxed)),
-            sessions_end_revision: self.sessions_end_revision.load(Ordering::Relaxed),
-        }
-    }
-
-    pub(super) fn set(&self, user: &User) {
-        self.standing.store(standing_byte(user.standing()), Ordering::Relaxed);
-        self.role.store(role_byte(user.role), Ordering::Relaxed);
-        self.sessions_end_revision.store(user.sessions_end_revision, Ordering::Relaxed);
-    }
-}
-
-fn standing_of(byte: u8) -> Standing {
-    match byte {
-        1 => Standing::Active,
-        2 => Standing::Suspended,
-        _ => Standing::Deleted,
-    }
-}
-
-pub(super) fn standing_byte(standing: Standing) -> u8 {
-    match standing {
-        Standing::Deleted => 0,
-        Standing::Active => 1,
-        Standing::Suspended => 2,
-    }
-}
-
-fn role_of(byte: u8) -> Role {
-    match byte {
-        1 => Role::Admin,
-        2 => Role::Owner,
-        _ => Role::Member,
-    }
-}
-
-fn role_byte(role: Role) -> u8 {
-    match role {
-        Role::Member => 0,
-        Role::Admin => 1,
-        Role::Owner => 2,
-    }
-}
-
-/// One secret of a thing.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SecretEntry {
-    pub(super) digest: Digest,
-    /// The revision that made it.
-    pub(super) version: i64,
-    pub(super) retirement: Option<Retirement>,
-    /// Whether it was imported and is not of our form.
-    pub(super) is_foreign: bool,
-}
-
-/// What is known of a key, an application or a session: the facts, where those behind it stand, and its secrets.
-#[derive(Debug)]
-pub(in crate::check) struct HolderEntry {
-    pub(super) facts: Facts,
-    pub(super) secrets: Box<[SecretEntry]>,
-    /// The application that owns it, for a key that has one.
-    pub(super) application: Option<Place>,
-    /// The user that owns it; of a key that an application owns, the application knows.
-    pub(super) owner: Option<Arc<UserCell>>,
-    pub(super) tenant: Arc<TenantCell>,
-    /// The minute in which it was last used; shared by the entries that follow each other.
-    pub(super) last_use: Arc<AtomicI64>,
-}
-
-impl HolderEntry {
-    /// When the secret that `is_it` tells is rotated out.
-    fn retirement(&self, is_it: impl Fn(&SecretEntry) -> bool) -> Option<Retirement> {
-        match self.secrets.iter().find(|secret| is_it(secret)) {
-            Some(secret) => secret.retirement,
-            // Not one of its secrets any more: as good as retired for ever.
-            None => Some(Retirement { time: Time::MIN, is_over: true }),
-        }
-    }
+/// The same, borrowed from wherever it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct At<'a> {
+    pub(super) tenant: &'a TenantId,
+    pub(super) collection: Collection,
+    pub(super) id: Id<'a>,
 }
 
 /// What is known of an access token; whatever it was made from is looked up when it is shown.
@@ -180,11 +72,12 @@ pub(in crate::check) struct Whole {
 }
 
 impl Entry {
-    /// How many of its secrets are not of our form.
-    pub(super) fn foreign_count(&self) -> i64 {
+    /// Where it is; root is nowhere.
+    pub(super) fn at(&self) -> Option<At<'_>> {
         match self {
-            Self::Holder(holder) => holder.secrets.iter().map(|secret| i64::from(secret.is_foreign)).sum(),
-            Self::Root { .. } | Self::Token(_) => 0,
+            Self::Root { .. } => None,
+            Self::Holder(holder) => Some(holder.at()),
+            Self::Token(token) => Some(token.at()),
         }
     }
 
@@ -202,6 +95,11 @@ impl Entry {
 }
 
 impl TokenEntry {
+    /// Where it is: in the tenant of what it was made from.
+    pub(super) fn at(&self) -> At<'_> {
+        At { tenant: &self.parent.tenant, collection: Collection::Tokens, id: Id::of(self.facts.id.as_str()) }
+    }
+
     /// Follows a token to its parent and on; `None` where the parent is not known.
     pub(in crate::check) fn reach(self: Arc<Self>, index: &Index) -> Option<Reached> {
         let Some(Entry::Holder(holder)) = index.thing(&self.parent) else { return None };
@@ -217,26 +115,25 @@ impl Whole {
         retirement: Option<Retirement>,
         index: &Index,
     ) -> Self {
-        let application = holder.application.as_ref().and_then(|place| match index.thing(place) {
+        let application = holder.owner.application.as_ref().and_then(|place| match index.thing(place) {
             Some(Entry::Holder(application)) => Some(application),
             Some(Entry::Root { .. } | Entry::Token(_)) | None => None,
         });
-        let owner = application.as_ref().map_or(&holder.owner, |application| &application.owner);
-        let owner = owner.as_ref().map(|owner| owner.state());
-        Self { retirement, owner, tenant: holder.tenant.standing(), holder, token, application }
+        let owner = application.as_ref().map_or(&holder.owner, |application| &application.owner).state();
+        Self { retirement, owner, tenant: holder.owner.tenant.standing(), holder, token, application }
     }
 
     /// The key, application or session whose own secret was shown; `None` for a token.
-    pub(super) fn shown(&self) -> Option<&HolderEntry> {
-        self.token.is_none().then_some(&*self.holder)
+    pub(super) fn shown(&self) -> Option<&Arc<HolderEntry>> {
+        self.token.is_none().then_some(&self.holder)
     }
 
     fn held(&self) -> Held<'_> {
         Held {
-            facts: &self.holder.facts,
+            facts: self.holder.facts(),
             retirement: self.retirement,
             token: self.token.as_ref().map(|token| &token.facts),
-            application: self.application.as_ref().map(|application| &application.facts),
+            application: self.application.as_ref().map(|application| application.facts()),
             owner: self.owner,
             tenant: self.tenant,
         }
@@ -272,7 +169,7 @@ impl Principal {
             Reached::Root { .. } => 0,
             Reached::Held(Whole { token: Some(token), .. }) => token.facts.secret_version,
             Reached::Held(whole) => {
-                let shown = whole.holder.secrets.iter().find(|secret| secret.digest.matches(digest));
+                let shown = whole.holder.secrets().find(|secret| secret.digest.matches(digest));
                 shown.map_or(0, |secret| secret.version)
             }
         }

@@ -1,32 +1,33 @@
-//! What applying a change needs, built before the sequence number is odd: entries, cells, and room in the maps.
+//! What applying a change needs, built before the sequence number is odd: entries, cells, and room in the tables.
 
-use super::entry::{Entry, HolderEntry, Place, SecretEntry, TenantCell, TokenEntry, UserCell, standing_byte};
-use super::{Index, Shard, credential_number};
+use super::Index;
+use super::cell::{OwnerCell, TenantCell, standing_byte};
+use super::entry::{Entry, Place, TokenEntry};
+use super::holder::{HolderEntry, SecretEntry};
 use crate::domain::change::{Change, Root};
 use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
 use crate::domain::facts::Facts;
 use crate::domain::key::Secret;
-use crate::domain::name::{Collection, Owner, TenantId, UserId};
+use crate::domain::name::{Collection, Owner, TenantId};
 use crate::domain::signing::SigningKey;
 use crate::domain::tenant::Tenant;
 use crate::domain::token::{AccessToken, Session, TOKEN_RETENTION};
 use crate::domain::user::User;
-use hashbrown::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// One change, with everything built that applying it needs.
 pub(super) enum Prepared {
     Root { entries: Vec<(Digest, Entry)>, gone: Vec<Digest> },
     Tenant { cell: Arc<TenantCell>, standing: u8 },
-    User { cell: Arc<UserCell>, user: User },
+    User { cell: Arc<OwnerCell>, user: User },
     SigningKey { kid: Box<str>, key: Arc<SigningKey> },
-    Thing { place: Option<Place>, entry: Entry, digests: Vec<Digest>, gone: Vec<Digest>, replaced: Vec<Entry> },
+    Thing { entry: Entry, digests: Vec<Digest>, gone: Vec<Digest>, replaced: Vec<Entry> },
 }
 
 impl Index {
-    /// Builds what a change puts in, and makes room for it. No wildcard: a new kind of change stops the build here.
+    /// Builds what a change puts in. No wildcard: a new kind of change stops the build here.
     pub(super) fn prepare(&self, change: Change) -> Prepared {
         match change {
             Change::Root(root) => self.prepare_root(root),
@@ -34,14 +35,13 @@ impl Index {
                 cell: self.tenant_cell(&tenant.id, Some(&tenant)),
                 standing: standing_byte(tenant.standing()),
             },
-            Change::User(user) => Prepared::User { cell: self.user_cell(&user.tenant, &user.id), user },
-            Change::Key(key) => {
-                let place = Place::new(&key.tenant, Collection::Keys, key.id.as_str());
-                self.prepare_holder(place, Facts::from(&*key), secrets_of(&key.secrets))
+            Change::User(user) => {
+                let owner = Some(Owner::User(user.id.clone()));
+                Prepared::User { cell: self.owner_cell(&user.tenant, &owner), user }
             }
+            Change::Key(key) => self.prepare_holder(Facts::from(&*key), secrets_of(&key.secrets)),
             Change::Application(application) => {
-                let place = Place::new(&application.tenant, Collection::Applications, application.id.as_str());
-                self.prepare_holder(place, Facts::from(&*application), secrets_of(&application.secrets))
+                self.prepare_holder(Facts::from(&*application), secrets_of(&application.secrets))
             }
             Change::SigningKey(key) => {
                 self.signing.reserve();
@@ -58,40 +58,27 @@ impl Index {
         let mut known = self.root.lock();
         let gone = known.iter().filter(|old| !entries.iter().any(|(digest, _)| digest == *old)).copied().collect();
         *known = entries.iter().map(|(digest, _)| *digest).collect();
-        for (digest, _) in &entries {
-            reserve(self.credential_shard(digest), 1);
-        }
         Prepared::Root { entries, gone }
     }
 
-    fn prepare_holder(&self, place: Place, facts: Facts, secrets: Vec<SecretEntry>) -> Prepared {
-        let last_use = match self.thing(&place) {
-            Some(Entry::Holder(old)) => Arc::clone(&old.last_use),
-            Some(Entry::Root { .. } | Entry::Token(_)) | None => Arc::default(),
-        };
-        let (owner, application) = match &facts.owner {
-            Some(Owner::User(user)) => (Some(self.user_cell(&facts.tenant, user)), None),
-            Some(Owner::Application(id)) => {
-                (None, Some(Place::new(&facts.tenant, Collection::Applications, id.as_str())))
-            }
-            None => (None, None),
-        };
+    fn prepare_holder(&self, mut facts: Facts, secrets: Vec<SecretEntry>) -> Prepared {
+        let owner = self.owner_cell(&facts.tenant, &facts.owner);
+        let grants = self.grants.lock().share(std::mem::take(&mut facts.grants));
         let digests = secrets.iter().map(|secret| secret.digest).collect();
-        let tenant = self.tenant_cell(&facts.tenant, None);
-        let holder = HolderEntry { facts, secrets: secrets.into(), application, owner, tenant, last_use };
-        self.prepare_thing(place, Entry::Holder(Arc::new(holder)), digests)
+        let holder = HolderEntry::new(facts, owner, grants, secrets);
+        let before = self.things.get(holder.at());
+        if let Some(Entry::Holder(before)) = &before {
+            // A use that is noted in between is noted once more.
+            holder.last_use.store(before.last_use.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        prepare_thing(before, Entry::Holder(Arc::new(holder)), digests)
     }
 
     fn prepare_session(&self, session: &Session) -> Prepared {
         let place = Place::new(&session.tenant, Collection::Sessions, session.id.as_str());
         self.note_end(session.expire_time.after(TOKEN_RETENTION), &place);
-        let secret = SecretEntry {
-            digest: session.digest,
-            version: session.based_revision,
-            retirement: None,
-            is_foreign: false,
-        };
-        self.prepare_holder(place, Facts::from(session), vec![secret])
+        let secret = SecretEntry { digest: session.digest, version: session.based_revision, retirement: None };
+        self.prepare_holder(Facts::from(session), vec![secret])
     }
 
     fn prepare_token(&self, token: &AccessToken) -> Prepared {
@@ -100,41 +87,29 @@ impl Index {
         let (collection, id) = token.parent.place();
         let parent = Place::new(&token.tenant, collection, id);
         let entry = Entry::Token(Arc::new(TokenEntry { facts: token.facts(), parent, digest: token.digest }));
-        self.prepare_thing(place, entry, token.digest.into_iter().collect())
+        prepare_thing(self.thing(&place), entry, token.digest.into_iter().collect())
     }
 
-    fn prepare_thing(&self, place: Place, entry: Entry, digests: Vec<Digest>) -> Prepared {
-        let gone = match self.thing(&place) {
-            Some(Entry::Holder(old)) => {
-                old.secrets.iter().map(|secret| secret.digest).filter(|digest| !digests.contains(digest)).collect()
-            }
-            Some(Entry::Token(old)) => old.digest.into_iter().filter(|digest| !digests.contains(digest)).collect(),
-            Some(Entry::Root { .. }) | None => Vec::new(),
-        };
-        for digest in &digests {
-            reserve(self.credential_shard(digest), 1);
-        }
-        reserve(self.thing_shard(&place), 1);
-        let replaced = Vec::with_capacity(digests.len().saturating_add(1));
-        Prepared::Thing { place: Some(place), entry, digests, gone, replaced }
-    }
-
-    /// Makes room for many new things at once: each was prepared as if it were the only one in its shards.
+    /// Makes room for all that these put in.
     pub(super) fn make_room(&self, prepared: &[Prepared]) {
-        if prepared.len() < 2 {
-            return;
-        }
-        let (mut credentials, mut things): (HashMap<usize, usize>, HashMap<usize, usize>) = Default::default();
-        for change in prepared {
-            if let Prepared::Thing { place: Some(place), digests, .. } = change {
-                *things.entry(self.thing_number(place)).or_default() += 1;
-                for digest in digests {
-                    *credentials.entry(credential_number(digest)).or_default() += 1;
-                }
+        let things = || {
+            prepared.iter().filter_map(|change| match change {
+                Prepared::Thing { entry, digests, .. } => Some((entry, digests)),
+                Prepared::Root { .. }
+                | Prepared::Tenant { .. }
+                | Prepared::User { .. }
+                | Prepared::SigningKey { .. } => None,
+            })
+        };
+        let roots = prepared.iter().flat_map(|change| match change {
+            Prepared::Root { entries, .. } => entries.as_slice(),
+            Prepared::Thing { .. } | Prepared::Tenant { .. } | Prepared::User { .. } | Prepared::SigningKey { .. } => {
+                &[]
             }
-        }
-        credentials.into_iter().for_each(|(number, count)| reserve(self.credentials.get(number), count));
-        things.into_iter().for_each(|(number, count)| reserve(self.things.get(number), count));
+        });
+        let own = things().flat_map(|(entry, digests)| digests.iter().map(move |digest| (digest, entry)));
+        self.credentials.make_room(own.chain(roots.map(|(digest, entry)| (digest, entry))));
+        self.things.make_room(things().map(|(entry, _)| entry));
     }
 
     fn note_end(&self, kept_until: Time, place: &Place) {
@@ -150,21 +125,32 @@ impl Index {
             return Arc::clone(known);
         }
         let mut tenants = self.tenants.write();
-        Arc::clone(tenants.entry(id.clone()).or_insert_with(|| Arc::new(TenantCell::unknown())))
+        let cell = || Arc::new(TenantCell::unknown(id.clone()));
+        Arc::clone(tenants.entry(id.clone()).or_insert_with(cell))
     }
 
-    /// The cell of a user; one that was not known stands as deleted until the change that made it is in.
-    fn user_cell(&self, tenant: &TenantId, user: &UserId) -> Arc<UserCell> {
-        let mut users = self.users.write();
-        let place = (tenant.clone(), user.clone());
-        Arc::clone(users.entry(place).or_insert_with(|| Arc::new(UserCell::unknown())))
+    /// The cell of a user, of an application, or of nobody, as owner; a user that was not known stands as deleted until
+    /// the change that made it is in.
+    fn owner_cell(&self, tenant: &TenantId, owner: &Option<Owner>) -> Arc<OwnerCell> {
+        if let Some(known) = self.owners.read().get(tenant).and_then(|owners| owners.get(owner)) {
+            return Arc::clone(known);
+        }
+        let cell = Arc::new(OwnerCell::unknown(self.tenant_cell(tenant, None), owner.clone()));
+        self.owners.write().entry(tenant.clone()).or_default().insert(owner.clone(), Arc::clone(&cell));
+        cell
     }
 }
 
-fn reserve<K: Eq + Hash>(shard: Option<&Shard<K>>, count: usize) {
-    if let Some(shard) = shard {
-        shard.write().reserve(count);
-    }
+/// What `entry` puts in at `digests`, and which digests led to what was there `before` and lead nowhere now.
+fn prepare_thing(before: Option<Entry>, entry: Entry, digests: Vec<Digest>) -> Prepared {
+    let gone: Vec<Digest> = match before {
+        Some(Entry::Holder(old)) => old.secrets().map(|secret| secret.digest).collect(),
+        Some(Entry::Token(old)) => old.digest.into_iter().collect(),
+        Some(Entry::Root { .. }) | None => Vec::new(),
+    };
+    let gone: Vec<Digest> = gone.into_iter().filter(|digest| !digests.contains(digest)).collect();
+    let replaced = Vec::with_capacity(digests.len().saturating_add(gone.len()).saturating_add(1));
+    Prepared::Thing { entry, digests, gone, replaced }
 }
 
 fn secrets_of(secrets: &[Secret]) -> Vec<SecretEntry> {
@@ -172,7 +158,6 @@ fn secrets_of(secrets: &[Secret]) -> Vec<SecretEntry> {
         digest: secret.digest,
         version: secret.revision,
         retirement: secret.retirement,
-        is_foreign: secret.id.is_none(),
     };
     secrets.iter().map(entry).collect()
 }

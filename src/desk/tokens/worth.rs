@@ -7,7 +7,7 @@ use crate::domain::change::Change;
 use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
 use crate::domain::decision::{Held, Query, Reason};
-use crate::domain::facts::Holder;
+use crate::domain::facts::Kind;
 use crate::domain::name::{Collection, TenantId};
 use crate::domain::permission::Grants;
 use crate::domain::policy::{Demand, Power};
@@ -38,9 +38,9 @@ pub async fn introspect(desk: &Desk, caller: &Caller, call: &Call, text: &str) -
     let Some(principal) = answer.principal.filter(|_| is_active) else { return Ok(None) };
     let Some(held) = principal.held() else { return Ok(None) };
     let Some((collection, id)) = place(&held) else { return Ok(None) };
-    let tenant = &held.facts.tenant;
+    let tenant = held.facts.tenant;
     let whose = desk.index.directory().whose_held(&held);
-    let demand = Demand { collection, id, action: "introspect", whose };
+    let demand = Demand { collection, id: &id, action: "introspect", whose };
     let actor = caller.actor();
     if actor.tenant().is_some_and(|own| own != tenant) || !actor.power().may(&demand) {
         return Ok(None);
@@ -51,11 +51,11 @@ pub async fn introspect(desk: &Desk, caller: &Caller, call: &Call, text: &str) -
 }
 
 /// The collection and id of what was shown, if it is a token or a session.
-fn place<'a>(held: &Held<'a>) -> Option<(Collection, &'a str)> {
-    match (held.token, &held.facts.holder) {
-        (Some(token), _) => Some((Collection::Tokens, token.id.as_str())),
-        (None, Holder::Session(id)) => Some((Collection::Sessions, id.as_str())),
-        (None, Holder::Key { .. } | Holder::Application(_)) => None,
+fn place(held: &Held<'_>) -> Option<(Collection, String)> {
+    match (held.token, held.facts.kind) {
+        (Some(token), _) => Some((Collection::Tokens, token.id.to_string())),
+        (None, Kind::Session) => Some((Collection::Sessions, held.facts.id.to_string())),
+        (None, Kind::Key(_) | Kind::Application) => None,
     }
 }
 

@@ -1,0 +1,238 @@
+//! The two tables of the index, in shards, each with a lock of its own that is held for one look-up or one insertion.
+//!
+//! A plain entry is in both by eight bytes, and is itself what it is looked up by: neither its digest nor its name is
+//! kept a second time.
+
+use super::entry::{At, Entry, Place, TokenEntry};
+use super::holder::HolderEntry;
+use crate::domain::credential::Digest;
+use crate::domain::name::Collection;
+use hashbrown::hash_table::Entry as Slot;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+/// Enough that growing one shard of ten million entries takes about a millisecond.
+const SHARDS: usize = 1024;
+
+fn shards<T: Default>() -> Box<[RwLock<T>]> {
+    (0..SHARDS).map(|_| RwLock::default()).collect()
+}
+
+/// The shard of what has this hash, told by bits that the tables themselves do not look at.
+fn shard_of(hash: u64) -> usize {
+    usize::try_from((hash >> 40) % SHARDS as u64).unwrap_or_default()
+}
+
+/// Room to be made in the two halves of some shards.
+type Room = BTreeMap<usize, (usize, usize)>;
+
+fn add(room: &mut Room, shard: usize, is_holder: bool) {
+    let (holders, others) = room.entry(shard).or_default();
+    let half = if is_holder { holders } else { others };
+    *half = half.saturating_add(1);
+}
+
+/// Puts `new` where what `is_it` is, and gives that back.
+fn put<T>(
+    table: &mut HashTable<Arc<T>>,
+    hash: u64,
+    new: &Arc<T>,
+    is_it: impl Fn(&Arc<T>) -> bool,
+    rehash: impl Fn(&Arc<T>) -> u64,
+) -> Option<Arc<T>> {
+    match table.entry(hash, is_it, rehash) {
+        Slot::Occupied(mut slot) => Some(std::mem::replace(slot.get_mut(), Arc::clone(new))),
+        Slot::Vacant(slot) => {
+            slot.insert(Arc::clone(new));
+            None
+        }
+    }
+}
+
+/// What each digest leads to.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    shards: Box<[RwLock<CredentialShard>]>,
+    hasher: DefaultHashBuilder,
+}
+
+/// INVARIANT: a digest is in one of them at most.
+#[derive(Debug, Default)]
+struct CredentialShard {
+    /// By the digest of their newest secret.
+    newest: HashTable<Arc<HolderEntry>>,
+    /// Tokens, root, and by their earlier secrets holders again.
+    others: HashMap<Digest, Entry>,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self { shards: shards(), hasher: DefaultHashBuilder::default() }
+    }
+}
+
+/// Eight bytes of a SHA-256 are as good a hash as any, but whoever may import credentials could look for texts that
+/// agree in the few bits that choose a place: `hasher` mixes them with a number that only this process knows.
+fn hash_of(hasher: &DefaultHashBuilder, digest: &Digest) -> u64 {
+    let (words, _) = digest.as_bytes().as_chunks::<8>();
+    hasher.hash_one(u64::from_ne_bytes(words.first().copied().unwrap_or_default()))
+}
+
+fn is_newest_of(entry: &Entry, digest: &Digest) -> bool {
+    matches!(entry, Entry::Holder(holder) if holder.is_newest(digest))
+}
+
+impl Credentials {
+    /// What a digest leads to. Cloned, so that nobody waits for this reader to have decided.
+    pub(super) fn get(&self, digest: &Digest) -> Option<Entry> {
+        let hash = hash_of(&self.hasher, digest);
+        let shard = self.shards.get(shard_of(hash))?.read();
+        match shard.newest.find(hash, |holder| holder.is_newest(digest)) {
+            Some(holder) => Some(Entry::Holder(Arc::clone(holder))),
+            None => shard.others.get(digest).cloned(),
+        }
+    }
+
+    /// Makes room for all of these.
+    pub(super) fn make_room<'a>(&self, coming: impl Iterator<Item = (&'a Digest, &'a Entry)>) {
+        let mut room = Room::new();
+        for (digest, entry) in coming {
+            add(&mut room, shard_of(hash_of(&self.hasher, digest)), is_newest_of(entry, digest));
+        }
+        for (shard, (newest, others)) in room {
+            if let Some(shard) = self.shards.get(shard) {
+                let mut shard = shard.write();
+                shard.newest.reserve(newest, |holder| hash_of(&self.hasher, holder.newest()));
+                shard.others.reserve(others);
+            }
+        }
+    }
+
+    /// Puts in what `digest` leads to, for which there is room, and gives back what it led to before.
+    pub(super) fn insert(&self, digest: &Digest, entry: &Entry) -> Option<Entry> {
+        let hash = hash_of(&self.hasher, digest);
+        let mut shard = self.shards.get(shard_of(hash))?.write();
+        match entry {
+            Entry::Holder(holder) if holder.is_newest(digest) => {
+                let rehash = |holder: &Arc<HolderEntry>| hash_of(&self.hasher, holder.newest());
+                let before = put(&mut shard.newest, hash, holder, |holder| holder.is_newest(digest), rehash);
+                before.map(Entry::Holder).or_else(|| shard.others.remove(digest))
+            }
+            Entry::Holder(_) | Entry::Root { .. } | Entry::Token(_) => {
+                let before = shard.others.insert(*digest, entry.clone());
+                before.or_else(|| shard.remove_newest(hash, digest))
+            }
+        }
+    }
+
+    /// Takes out what `digest` leads to.
+    pub(super) fn remove(&self, digest: &Digest) -> Option<Entry> {
+        let hash = hash_of(&self.hasher, digest);
+        let mut shard = self.shards.get(shard_of(hash))?.write();
+        shard.remove_newest(hash, digest).or_else(|| shard.others.remove(digest))
+    }
+
+    /// Takes everything out, into one that is `empty`.
+    pub(super) fn empty_into(&self, empty: &Self) {
+        for (mine, theirs) in self.shards.iter().zip(&empty.shards) {
+            std::mem::swap(&mut *mine.write(), &mut *theirs.write());
+        }
+    }
+}
+
+impl CredentialShard {
+    fn remove_newest(&mut self, hash: u64, digest: &Digest) -> Option<Entry> {
+        let slot = self.newest.find_entry(hash, |holder| holder.is_newest(digest)).ok()?;
+        Some(Entry::Holder(slot.remove().0))
+    }
+}
+
+/// What is at each place.
+#[derive(Debug)]
+pub(super) struct Things {
+    shards: Box<[RwLock<ThingShard>]>,
+    hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct ThingShard {
+    holders: HashTable<Arc<HolderEntry>>,
+    tokens: HashTable<Arc<TokenEntry>>,
+}
+
+impl Default for Things {
+    fn default() -> Self {
+        Self { shards: shards(), hasher: RandomState::new() }
+    }
+}
+
+impl Things {
+    /// What is known of the thing at `place`.
+    pub(super) fn get(&self, place: At<'_>) -> Option<Entry> {
+        let hash = self.hasher.hash_one(place);
+        let shard = self.shards.get(shard_of(hash))?.read();
+        if place.collection == Collection::Tokens {
+            let token = shard.tokens.find(hash, |token| token.at() == place)?;
+            return Some(Entry::Token(Arc::clone(token)));
+        }
+        let holder = shard.holders.find(hash, |holder| holder.at() == place)?;
+        Some(Entry::Holder(Arc::clone(holder)))
+    }
+
+    /// Makes room for all of these.
+    pub(super) fn make_room<'a>(&self, coming: impl Iterator<Item = &'a Entry>) {
+        let mut room = Room::new();
+        for entry in coming {
+            if let Some(place) = entry.at() {
+                add(&mut room, shard_of(self.hasher.hash_one(place)), matches!(entry, Entry::Holder(_)));
+            }
+        }
+        for (shard, (holders, tokens)) in room {
+            if let Some(shard) = self.shards.get(shard) {
+                let mut shard = shard.write();
+                shard.holders.reserve(holders, |holder| self.hasher.hash_one(holder.at()));
+                shard.tokens.reserve(tokens, |token| self.hasher.hash_one(token.at()));
+            }
+        }
+    }
+
+    /// Puts in a thing, for which there is room, and gives back what it was before.
+    pub(super) fn insert(&self, entry: &Entry) -> Option<Entry> {
+        let place = entry.at()?;
+        let hash = self.hasher.hash_one(place);
+        let mut shard = self.shards.get(shard_of(hash))?.write();
+        match entry {
+            Entry::Holder(holder) => {
+                let rehash = |holder: &Arc<HolderEntry>| self.hasher.hash_one(holder.at());
+                put(&mut shard.holders, hash, holder, |holder| holder.at() == place, rehash).map(Entry::Holder)
+            }
+            Entry::Token(token) => {
+                let rehash = |token: &Arc<TokenEntry>| self.hasher.hash_one(token.at());
+                put(&mut shard.tokens, hash, token, |token| token.at() == place, rehash).map(Entry::Token)
+            }
+            Entry::Root { .. } => None,
+        }
+    }
+
+    /// Takes out what is at `place`.
+    pub(super) fn remove(&self, place: &Place) -> Option<Entry> {
+        let place = place.at();
+        let hash = self.hasher.hash_one(place);
+        let mut shard = self.shards.get(shard_of(hash))?.write();
+        if let Ok(slot) = shard.holders.find_entry(hash, |holder| holder.at() == place) {
+            return Some(Entry::Holder(slot.remove().0));
+        }
+        let slot = shard.tokens.find_entry(hash, |token| token.at() == place).ok()?;
+        Some(Entry::Token(slot.remove().0))
+    }
+
+    /// Takes everything out, into one that is `empty`.
+    pub(super) fn empty_into(&self, empty: &Self) {
+        for (mine, theirs) in self.shards.iter().zip(&empty.shards) {
+            std::mem::swap(&mut *mine.write(), &mut *theirs.write());
+        }
+    }
+}
