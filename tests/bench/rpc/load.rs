@@ -67,30 +67,35 @@ async fn keep_asking(
     for _ in 0..in_flight {
         ask(&mut wire, stream);
     }
-    let (mut asked, mut latencies, mut answers) = (in_flight, Vec::new(), Vec::new());
+    let (mut asked, mut over, mut latencies, mut answers) = (in_flight, 0, Vec::new(), Vec::new());
     let mut is_ending = false;
     loop {
         wire.flush().await;
         wire.answers(script, &mut answers).await;
-        for Answered { latency, is_over, .. } in answers.drain(..) {
-            match (is_over, way) {
-                (false, _) => latencies.push(latency),
-                (true, Way::Calls) => {}
-                (true, Way::Stream) => return (wire, latencies),
+        for Answered { latency, is_over } in answers.drain(..) {
+            if is_over {
+                over += 1;
+            } else {
+                latencies.push(latency);
             }
-            let is_next = is_over || way == Way::Stream;
+            let is_next = match way {
+                Way::Calls => is_over,
+                Way::Stream => !is_over,
+            };
             if is_next && Instant::now() < end {
                 ask(&mut wire, stream);
                 asked += 1;
             }
         }
-        if latencies.len() == asked && Instant::now() >= end {
-            match stream {
-                None => return (wire, latencies),
-                Some(stream) if !is_ending => wire.end(stream),
-                Some(_) => {}
+        match stream {
+            // Not before the last call is over: it would be one too many of the next block.
+            None if over == asked => return (wire, latencies),
+            Some(_) if over == 1 => return (wire, latencies),
+            Some(stream) if !is_ending && latencies.len() == asked => {
+                wire.end(stream);
+                is_ending = true;
             }
-            is_ending = true;
+            None | Some(_) => {}
         }
     }
 }
@@ -114,7 +119,7 @@ pub(crate) async fn open(wires: &mut [Wire], script: &'static Script, rate: f64,
         for wire in wires.iter_mut() {
             wire.answers_there(script, &mut answers);
         }
-        for Answered { latency, is_over, .. } in answers.drain(..) {
+        for Answered { latency, is_over } in answers.drain(..) {
             if is_over {
                 over += 1;
             } else {

@@ -1,11 +1,11 @@
 //! Beside what others use: Redis `GET` of a key, and Cerbos `CheckResources`. `tests/bench/peers` starts both and says where
 //! they are: the words are Redis's port and process, and Cerbos's.
 
+use crate::load::Block;
 use crate::load::Way;
 use crate::wire::{Replies, Script};
 use crate::world::frame;
 use crate::{BLOCK, ROUNDS, Subject, Sum, closed, used};
-use crate::load::Block;
 use prost::Message;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

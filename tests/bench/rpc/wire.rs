@@ -230,7 +230,7 @@ impl Wire {
             (SETTINGS, 0, _) => self.frame(SETTINGS, ACK, 0, &[]),
             (PING, 0, _) => self.frame(PING, ACK, 0, payload),
             (SETTINGS | PING, ACK, _) | (WINDOW_UPDATE, _, _) => {}
-            (RST_STREAM, _, _) => panic!("{}: a stream was reset: {payload:?}", script.path),
+            (RST_STREAM, _, _) => panic!("{} at {}: a stream was reset: {payload:?}", script.path, self.address),
             (GOAWAY, _, _) => panic!("{}: the server says goodbye: {payload:?}", script.path),
             (kind, flags, _) => panic!("{}: a frame of kind {kind} with flags {flags}", script.path),
         }

@@ -81,7 +81,8 @@ impl World {
         let count = asked.len();
         let all_of = |batch: usize| (0..BATCH).map(move |place| (batch * BATCH + place) % count);
         let batch = |batch| BatchCheckRequest { checks: all_of(batch).map(|place| requests[place].clone()).collect() };
-        let results = |batch| BatchCheckResponse { results: all_of(batch).map(|place| answers[place].clone()).collect() };
+        let results =
+            |batch| BatchCheckResponse { results: all_of(batch).map(|place| answers[place].clone()).collect() };
         let batches: Vec<_> = (0..BATCHES).map(batch).collect();
         let results: Vec<_> = (0..BATCHES).map(results).collect();
         let said: Vec<_> = requests.iter().map(|check| StreamCheckRequest { check: Some(check.clone()) }).collect();
