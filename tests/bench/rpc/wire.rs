@@ -254,12 +254,25 @@ fn message_length(received: &[u8]) -> Option<usize> {
     (rest.len() >= length).then_some(length + 5)
 }
 
-/// Whether trailers are `grpc-status: 0` alone. The first time it is a literal with the value 0, plain or by Huffman;
-/// then, as a header that was indexed, one byte. Another status cannot be that byte, for it was a literal first.
+/// Whether trailers say `grpc-status: 0`, and at most an empty message. A field is a literal the first time, and then one
+/// byte that points to it; so a byte points to what was found good when it came, and to no other status.
 fn is_ok(trailers: &[u8]) -> bool {
-    match trailers {
-        [place] => *place >= 0x80,
-        [.., 1, b'0'] | [.., 0x81, 0x07] => true,
-        _ => false,
+    let mut rest = trailers;
+    while let Some((first, after)) = rest.split_first() {
+        let value = match first {
+            0x80.. => {
+                rest = after;
+                continue;
+            }
+            0x40 => after.split_first().and_then(|(length, name)| name.get(usize::from(length & 0x7f)..)),
+            0x41..=0x7e => Some(after),
+            _ => None,
+        };
+        // Empty, or 0: plain, or by Huffman.
+        rest = match value {
+            Some([0, after @ ..] | [1, b'0', after @ ..] | [0x81, 0x07, after @ ..]) => after,
+            _ => return false,
+        };
     }
+    !trailers.is_empty()
 }
