@@ -17,6 +17,7 @@ mod keys;
 pub mod observe;
 pub mod peer;
 pub mod rpcs;
+pub mod services;
 mod status;
 mod tenants;
 mod throttle;

@@ -24,6 +24,7 @@ use crate::grpc::arrive::ArriveLayer;
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::peer::Clients;
+use crate::grpc::services::Services;
 use crate::grpc::{
     AdminApi, Api, ApplicationApi, CheckApi, Door, EventApi, ExtAuthzApi, KeyApi, TenantApi, TokenApi, UserApi,
 };
@@ -188,9 +189,9 @@ impl Server {
             Some(CheckAuth::Mtls) => Door::Mtls(Clients::new(&config.transport.clients)),
         };
         let (checks, ext_authz) = check(data_door);
-        let data = Routes::new(health.server()).add_service(checks).add_service(ext_authz);
+        let data = Services::new(checks, ext_authz, Routes::new(health.server()));
         let (checks, ext_authz) = check(Door::Bearer);
-        let admin = admin_routes(&api, checks, &health)?.add_service(ext_authz);
+        let admin = Services::new(checks, ext_authz, admin_routes(&api, &health)?);
         let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), clock.clone(), &health);
 
         // First, since its address is the issuer that the others name unless one is given.
@@ -328,8 +329,8 @@ fn gauges(index: &Arc<Index>, ledger: &Ledger) -> Gauges {
     }
 }
 
-/// Everything, with reflection in both versions, each of which lists both.
-fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health) -> Result<Routes> {
+/// Everything but Check, with reflection in both versions, each of which lists both.
+fn admin_routes(api: &Api, health: &Health) -> Result<Routes> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(crate::proto::FILE_DESCRIPTOR_SET)
@@ -342,7 +343,6 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
     Ok(Routes::new(health.server())
         .add_service(reflection().build_v1().map_err(Error::internal)?)
         .add_service(reflection().build_v1alpha().map_err(Error::internal)?)
-        .add_service(check)
         .add_service(KeyServiceServer::new(KeyApi::new(api.clone())).max_decoding_message_size(limit))
         .add_service(TenantServiceServer::new(TenantApi(api.clone())).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(UserApi(api.clone())).max_decoding_message_size(limit))

@@ -82,7 +82,7 @@ ids! {
 impl TenantId {
     /// `tenants/{tenant}`.
     pub fn name(&self) -> String {
-        format!("tenants/{self}")
+        ["tenants/", &self.0].concat()
     }
 }
 
@@ -155,29 +155,34 @@ impl Owner {
     }
 }
 
+/// Put together rather than formatted: each Check tells the names of the key and of its owner.
+fn below(tenant: &TenantId, collection: &str, id: &str) -> String {
+    ["tenants/", tenant.as_str(), "/", collection, "/", id].concat()
+}
+
 /// `tenants/{tenant}/users/{user}`.
 pub fn user_name(tenant: &TenantId, user: &UserId) -> String {
-    format!("tenants/{tenant}/users/{user}")
+    below(tenant, "users", user.as_str())
 }
 
 /// `tenants/{tenant}/keys/{key}`.
 pub fn key_name(tenant: &TenantId, key: &KeyId) -> String {
-    format!("tenants/{tenant}/keys/{key}")
+    below(tenant, "keys", key.as_str())
 }
 
 /// `tenants/{tenant}/applications/{application}`.
 pub fn application_name(tenant: &TenantId, application: &ApplicationId) -> String {
-    format!("tenants/{tenant}/applications/{application}")
+    below(tenant, "applications", application.as_str())
 }
 
 /// `tenants/{tenant}/tokens/{token}`.
 pub fn token_name(tenant: &TenantId, token: &TokenId) -> String {
-    format!("tenants/{tenant}/tokens/{token}")
+    below(tenant, "tokens", token.as_str())
 }
 
 /// `tenants/{tenant}/sessions/{session}`.
 pub fn session_name(tenant: &TenantId, session: &SessionId) -> String {
-    format!("tenants/{tenant}/sessions/{session}")
+    below(tenant, "sessions", session.as_str())
 }
 
 /// The collections of the contract, as they stand in names and in `keyward/…` permissions.

@@ -19,9 +19,12 @@ use tower::{Layer, Service};
 /// How long a caller is waited for whose call has no deadline.
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
-/// Puts [`Arrive`] around the services of a listener.
+/// Puts [`Arrive`] around the services of a listener. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct ArriveLayer {
+pub struct ArriveLayer(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
     index: Arc<Index>,
     ledger: Ledger,
 }
@@ -29,7 +32,7 @@ pub struct ArriveLayer {
 impl ArriveLayer {
     /// One that asks this index, and waits for this ledger.
     pub fn new(index: Arc<Index>, ledger: Ledger) -> Self {
-        Self { index, ledger }
+        Self(Arc::new(Known { index, ledger }))
     }
 }
 
@@ -50,7 +53,8 @@ pub struct Arrive<S> {
 
 impl<S, B, R> Service<Request<B>> for Arrive<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    B: Send + 'static,
     R: Default,
 {
     type Response = Response<R>;
@@ -64,23 +68,28 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let headers = request.headers();
         if !headers.contains_key("authorization") && !headers.contains_key("x-api-key") {
-            return Arriving { step: Step::Called { call: self.inner.call(request) }, ready: None };
+            return Arriving { step: Step::Called { call: self.inner.call(request) } };
         }
-        let may_come = credential(headers).ok().flatten().is_some_and(|text| self.layer.index.may_come(text));
+        let ArriveLayer(known) = &self.layer;
+        let may_come = credential(headers).ok().flatten().is_some_and(|text| known.index.may_come(text));
         if !may_come {
-            return Arriving { step: Step::Called { call: self.inner.call(request) }, ready: None };
+            return Arriving { step: Step::Called { call: self.inner.call(request) } };
         }
         let deadline = deadline_of(headers).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT);
-        let ledger = self.layer.ledger.clone();
-        let waiting = Box::pin(async move { ledger.caught_up(deadline).await.map_err(Status::from) });
+        let ledger = known.ledger.clone();
         // The one that is ready is the one that is called.
         let fresh = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, fresh);
-        Arriving { step: Step::Waiting { waiting }, ready: Some((ready, request)) }
+        let waiting = Box::pin(async move {
+            ledger.caught_up(deadline).await?;
+            Ok((ready, request))
+        });
+        Arriving { step: Step::Waiting { waiting } }
     }
 }
 
-type Waiting = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
+/// Gives back, once this replica has caught up, what is then called and with what.
+type Waiting<S, B> = Pin<Box<dyn Future<Output = Result<(S, Request<B>), Status>> + Send>>;
 
 pin_project! {
     /// The answer to come.
@@ -89,16 +98,14 @@ pin_project! {
         S: Service<Request<B>>,
     {
         #[pin]
-        step: Step<S::Future>,
-        // What is called once this replica has caught up, and with what.
-        ready: Option<(S, Request<B>)>,
+        step: Step<S, B, S::Future>,
     }
 }
 
 pin_project! {
     #[project = StepProjection]
-    enum Step<F> {
-        Waiting { waiting: Waiting },
+    enum Step<S, B, F> {
+        Waiting { waiting: Waiting<S, B> },
         Called { #[pin] call: F },
     }
 }
@@ -124,10 +131,7 @@ where
                 StepProjection::Waiting { waiting } => match waiting.as_mut().poll(context) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(status)) => return Poll::Ready(Ok(status.into_http())),
-                    Poll::Ready(Ok(())) => match this.ready.take() {
-                        Some((mut service, request)) => service.call(request),
-                        None => return Poll::Pending,
-                    },
+                    Poll::Ready(Ok((mut service, request))) => service.call(request),
                 },
             };
             this.step.set(Step::Called { call });

@@ -15,6 +15,7 @@ use crate::domain::policy::{Demand, Directory, Whose};
 use crate::domain::user::Role;
 use crate::error::{Error, Result};
 use http::HeaderMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -61,9 +62,14 @@ fn request_id(extensions: &Extensions) -> String {
     extensions.get::<super::observe::RequestId>().map(|id| id.0.clone()).unwrap_or_default()
 }
 
-/// The address of the peer, without its port; empty on a Unix socket.
+/// The address of the peer; none on a Unix socket.
+pub(crate) fn address<T>(request: &Request<T>) -> Option<IpAddr> {
+    request.remote_addr().map(|address| address.ip().to_canonical())
+}
+
+/// The same as text, empty on a Unix socket.
 pub(crate) fn source_ip<T>(request: &Request<T>) -> String {
-    request.remote_addr().map(|address| address.ip().to_canonical().to_string()).unwrap_or_default()
+    address(request).map(|address| address.to_string()).unwrap_or_default()
 }
 
 /// The credential in the metadata: `authorization: Bearer …` or `x-api-key`; two are refused.

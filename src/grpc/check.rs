@@ -1,6 +1,6 @@
 //! `keyward.v1.CheckService`: borrows the message into a query, asks the index, turns the answer into the reply.
 
-use super::caller::{Gate, deadline_of, source_ip};
+use super::caller::{Gate, address, deadline_of};
 use super::keys::MAX_BATCH;
 use super::peer::{Clients, Identity};
 use super::{convert, rpcs};
@@ -13,6 +13,8 @@ use crate::proto::v1::check_service_server::CheckService;
 use crate::replica::Ledger;
 use crate::telemetry::{Decisions, Surface};
 use prost::Message;
+use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +72,7 @@ impl CheckApi {
             Door::Mtls(clients) => return Ok(Entered { tenant: clients.admit(asker.identity.as_ref())? }),
             Door::Bearer => {}
         }
-        let caller = self.gate.admit_metadata(&asker.metadata, &asker.source_ip)?;
+        let caller = self.gate.admit_metadata(&asker.metadata, &asker.source_ip())?;
         let directory = self.gate.index.directory();
         if caller.actor().power().holds("keyward/check", "use", &directory) {
             Ok(Entered { tenant: caller.actor().tenant().cloned() })
@@ -85,8 +87,8 @@ impl CheckApi {
         asker: &Asker,
         caller: &mut Entered,
         message: proto::CheckRequest,
-        field: &str,
-        deadline: Instant,
+        place: Place,
+        deadline: &mut Deadline<'_>,
         surface: Surface,
     ) -> Result<proto::CheckResponse> {
         let permissions: Vec<Permission<'_>> = message
@@ -99,7 +101,7 @@ impl CheckApi {
             credential: &message.credential,
             secret_key: &message.secret_key,
             tenant: &message.tenant,
-            field,
+            place,
             permissions: &permissions,
             audience: if message.audience.is_empty() { &[] } else { std::slice::from_ref(&message.audience) },
             source_ip: context.map_or("", |context| &context.source_ip),
@@ -116,14 +118,14 @@ impl CheckApi {
         asker: &Asker,
         caller: &mut Entered,
         question: &Question<'_>,
-        deadline: Instant,
+        deadline: &mut Deadline<'_>,
         surface: Surface,
     ) -> Result<Answer> {
         if question.min_revision > self.gate.index.applied() {
-            self.ledger.reached(question.min_revision, deadline).await?;
+            self.ledger.reached(question.min_revision, deadline.at()).await?;
             *caller = self.enter(asker)?;
         }
-        let tenant = self.tenant(caller, question.tenant, question.field)?;
+        let tenant = self.tenant(caller, question.tenant, question.place)?;
         let query = Query {
             tenant: tenant.as_ref(),
             secret_key: question.secret_key,
@@ -135,7 +137,7 @@ impl CheckApi {
         let mut answer = self.gate.index.check(question.credential, &query, self.gate.clock.now())?;
         if !answer.decision.is_allowed() && self.gate.index.is_later(question.credential, answer.revision) {
             // Made on another replica a moment ago, perhaps: what it is now can be told once this one has caught up.
-            self.ledger.caught_up(deadline).await?;
+            self.ledger.caught_up(deadline.at()).await?;
             *caller = self.enter(asker)?;
             answer = self.gate.index.check(question.credential, &query, self.gate.clock.now())?;
         }
@@ -153,17 +155,17 @@ impl CheckApi {
     }
 
     /// The tenant a Check is about: the caller's own, if it has one, or the one asked for.
-    fn tenant(&self, caller: &Entered, name: &str, field: &str) -> Result<Option<TenantId>> {
+    fn tenant(&self, caller: &Entered, name: &str, place: Place) -> Result<Option<TenantId>> {
         let own = caller.tenant.as_ref();
         if name.is_empty() {
             return Ok(own.cloned());
         }
         let Some(Path { tenant, child: None }) = Path::find(name) else {
-            return Err(Error::invalid(format!("{field}tenant"), "must be of the form tenants/{tenant}"));
+            return Err(Error::invalid(format!("{place}tenant"), "must be of the form tenants/{tenant}"));
         };
         if tenant == "-" {
             return own.map(|own| Some(own.clone())).ok_or_else(|| {
-                Error::invalid(format!("{field}tenant"), "must name a tenant, since the caller has none")
+                Error::invalid(format!("{place}tenant"), "must name a tenant, since the caller has none")
             });
         }
         let found = TenantId::find(tenant).filter(|tenant| self.gate.index.has_tenant(tenant));
@@ -181,8 +183,8 @@ pub(super) struct Question<'a> {
     pub(super) secret_key: &'a str,
     /// The tenant's name; empty for any.
     pub(super) tenant: &'a str,
-    /// Where the tenant's name stands, for a refusal of it.
-    pub(super) field: &'a str,
+    /// Where it stands, for a refusal of the tenant's name.
+    pub(super) place: Place,
     pub(super) permissions: &'a [Permission<'a>],
     /// The listener's own if empty.
     pub(super) audience: &'a [String],
@@ -191,36 +193,82 @@ pub(super) struct Question<'a> {
     pub(super) min_revision: i64,
 }
 
+/// Where a question stands in its message; as text, what the names of its fields begin with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// It is the message.
+    Whole,
+    /// It is one of a batch.
+    Batch(usize),
+    /// It is in a message of a stream.
+    Stream,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Batch(number) => write!(f, "checks[{number}]."),
+            Self::Stream => f.write_str("check."),
+        }
+    }
+}
+
+/// By when an answer must be on its way. Nobody looks at a clock for a Check that need not wait.
+#[derive(Debug)]
+pub(super) enum Deadline<'a> {
+    /// By the deadline of the asker's call.
+    Of(&'a Asker),
+    /// By then.
+    At(Instant),
+}
+
+impl Deadline<'_> {
+    /// The moment, which stays the same once it was asked for.
+    fn at(&mut self) -> Instant {
+        let at = match self {
+            Self::Of(asker) => asker.deadline(),
+            Self::At(at) => *at,
+        };
+        *self = Self::At(at);
+        at
+    }
+}
+
 /// Who asks.
 #[derive(Debug)]
 pub(super) struct Asker {
     metadata: MetadataMap,
-    source_ip: String,
+    address: Option<IpAddr>,
     identity: Option<Identity>,
 }
 
 impl Asker {
     pub(super) fn of<T>(request: Request<T>) -> (Self, T) {
-        let source_ip = source_ip(&request);
+        let address = address(&request);
         let (metadata, extensions, message) = request.into_parts();
-        (Self { metadata, source_ip, identity: Identity::of(&extensions) }, message)
+        (Self { metadata, address, identity: Identity::of(&extensions) }, message)
+    }
+
+    fn source_ip(&self) -> String {
+        self.address.map(|address| address.to_string()).unwrap_or_default()
     }
 
     /// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
-    pub(super) fn deadline(&self) -> Instant {
+    fn deadline(&self) -> Instant {
         let longest = Instant::now() + MAX_WAIT;
         deadline_of(self.metadata.as_ref()).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT).min(longest)
     }
 }
 
 /// What a question must be before it is looked at.
-fn validate(message: &proto::CheckRequest, field: &str) -> Result<()> {
+fn validate(message: &proto::CheckRequest, place: Place) -> Result<()> {
     if message.encoded_len() > MAX_CHECK_BYTES {
         let limit = format!("a Check of at most {MAX_CHECK_BYTES} bytes");
         return Err(Error::Exhausted { limit, retry_after: None });
     }
     if message.min_revision < 0 {
-        return Err(Error::invalid(format!("{field}min_revision"), "must not be negative"));
+        return Err(Error::invalid(format!("{place}min_revision"), "must not be negative"));
     }
     Ok(())
 }
@@ -281,9 +329,9 @@ impl CheckService for CheckApi {
     async fn check(&self, request: Request<proto::CheckRequest>) -> Result<Response<proto::CheckResponse>, Status> {
         let (asker, message) = Asker::of(request);
         let mut caller = self.enter(&asker)?;
-        validate(&message, "")?;
-        let deadline = asker.deadline();
-        Ok(Response::new(self.answer(&asker, &mut caller, message, "", deadline, Surface::Check).await?))
+        validate(&message, Place::Whole)?;
+        let deadline = &mut Deadline::Of(&asker);
+        Ok(Response::new(self.answer(&asker, &mut caller, message, Place::Whole, deadline, Surface::Check).await?))
     }
 
     async fn batch_check(
@@ -292,17 +340,17 @@ impl CheckService for CheckApi {
     ) -> Result<Response<proto::BatchCheckResponse>, Status> {
         let (asker, proto::BatchCheckRequest { checks }) = Asker::of(request);
         let mut caller = self.enter(&asker)?;
-        let deadline = asker.deadline();
+        let deadline = &mut Deadline::Of(&asker);
         if checks.len() > MAX_BATCH {
             return Err(Error::invalid("checks", format!("must hold at most {MAX_BATCH} checks")).into());
         }
-        for (place, check) in checks.iter().enumerate() {
-            validate(check, &format!("checks[{place}]."))?;
+        for (number, check) in checks.iter().enumerate() {
+            validate(check, Place::Batch(number))?;
         }
         let mut results = Vec::with_capacity(checks.len());
-        for (place, check) in checks.into_iter().enumerate() {
-            let field = format!("checks[{place}].");
-            results.push(self.answer(&asker, &mut caller, check, &field, deadline, Surface::Batch).await?);
+        for (number, check) in checks.into_iter().enumerate() {
+            let place = Place::Batch(number);
+            results.push(self.answer(&asker, &mut caller, check, place, deadline, Surface::Batch).await?);
         }
         Ok(Response::new(proto::BatchCheckResponse { results }))
     }
@@ -315,16 +363,17 @@ impl CheckService for CheckApi {
     ) -> Result<Response<Self::StreamCheckStream>, Status> {
         let (asker, questions) = Asker::of(request);
         self.enter(&asker)?;
-        let (this, asker) = (self.clone(), Arc::new(asker));
+        let both = Arc::new((self.clone(), asker));
         // The caller is admitted anew with every question: one who was revoked in between gets no more answers.
         let answers = questions.then(move |question| {
-            let (this, asker) = (this.clone(), Arc::clone(&asker));
+            let both = Arc::clone(&both);
             async move {
-                let mut caller = this.enter(&asker)?;
+                let (this, asker) = &*both;
+                let mut caller = this.enter(asker)?;
                 let check = question?.check.unwrap_or_default();
-                validate(&check, "check.")?;
-                let deadline = Instant::now() + DEFAULT_WAIT;
-                let result = this.answer(&asker, &mut caller, check, "check.", deadline, Surface::Stream).await?;
+                validate(&check, Place::Stream)?;
+                let deadline = &mut Deadline::At(Instant::now() + DEFAULT_WAIT);
+                let result = this.answer(asker, &mut caller, check, Place::Stream, deadline, Surface::Stream).await?;
                 Ok(proto::StreamCheckResponse { result: Some(result) })
             }
         });

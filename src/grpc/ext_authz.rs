@@ -9,7 +9,7 @@ mod presented;
 mod received;
 mod verdict;
 
-use super::check::{Asker, CheckApi, Question};
+use super::check::{Asker, CheckApi, Deadline, Place, Question};
 use crate::config::ExtAuthzConfig;
 use crate::domain::decision::{Decision, Permission, Reason};
 use crate::domain::route::{Mode, Needed};
@@ -19,7 +19,8 @@ use crate::telemetry::Surface;
 use envoy::attribute_context::HttpRequest;
 use envoy::authorization_server::{Authorization, AuthorizationServer};
 use presented::{Presented, is_grpc, line, referrer, said, source_ip, strip};
-use received::{Arrived, Received};
+use received::Arrived;
+pub(super) use received::Received;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use verdict::{Fault, Outcome, Verdict};
@@ -61,7 +62,7 @@ impl ExtAuthzApi {
                     credential: &presented.credential,
                     secret_key: &presented.secret_key,
                     tenant: &needed.tenant,
-                    field: "",
+                    place: Place::Whole,
                     // INVARIANT (always one): without any, a credential that is good would be enough.
                     permissions: &[Permission { resource: &needed.resource, action: &needed.action }],
                     audience: &[],
@@ -69,7 +70,7 @@ impl ExtAuthzApi {
                     referrer: referrer(http),
                     min_revision: 0,
                 };
-                match self.check.decide(asker, &mut caller, &question, asker.deadline(), surface).await {
+                match self.check.decide(asker, &mut caller, &question, &mut Deadline::Of(asker), surface).await {
                     Ok(answer) => Outcome::of(answer),
                     // The tenant that the route names is not there, or not the proxy's: nobody's credential is of it.
                     Err(Error::NotFound { .. } | Error::Invalid(_)) => {

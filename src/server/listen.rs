@@ -6,6 +6,7 @@ mod accept;
 mod app;
 mod caps;
 mod connection;
+mod lanes;
 mod preface;
 mod tls;
 
@@ -16,6 +17,7 @@ use accept::{Bound, accept};
 pub(super) use app::App;
 use connection::Terms;
 use hyper_util::rt::TokioIo;
+use lanes::Lanes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -105,15 +107,15 @@ impl Listeners {
     ) -> Result<Address> {
         let (bound, local) = bind(address).await?;
         let (limits, meter) = (self.limits, self.meter.clone());
-        let tls = match listener {
-            Listener::Data => self.data_tls.clone(),
-            Listener::Admin => self.admin_tls.clone(),
-            Listener::Ops => self.ops_tls.clone(),
+        let (tls, lanes) = match listener {
+            Listener::Data => (self.data_tls.clone(), Some(Lanes::start()?)),
+            Listener::Admin => (self.admin_tls.clone(), None),
+            Listener::Ops => (self.ops_tls.clone(), None),
         };
         if let Some(tls) = tls.clone() {
             tasks.spawn(tls.keep_current(listener, limits, meter.clone(), stopped.clone()));
         }
-        tasks.spawn(accept(bound, listener, Terms { app, tls, limits }, meter, stopped.clone()));
+        tasks.spawn(accept(bound, listener, lanes, Terms { app, tls, limits }, meter, stopped.clone()));
         Ok(local)
     }
 }

@@ -41,18 +41,21 @@ where
         LogFormat::Human => lines.with_ansi(is_terminal).boxed(),
         LogFormat::Json => lines.with_ansi(false).json().boxed(),
     };
+    // INVARIANT (what is not asked for costs nothing): each layer has a filter that knows its highest level, and there is no
+    // layer that does nothing. Else the libraries of the wire would make a span of every frame, in vain.
+    let mut layers = vec![lines.with_filter(filter(&config.log_level)?).boxed()];
     // Our own spans only: the exporter's would be exported in turn, and a statement is an event of one of ours.
-    let spans = traces.map(|traces| {
+    if let Some(traces) = traces {
         let own = Targets::new().with_target("keyward", Level::INFO);
-        tracing_opentelemetry::layer().with_tracer(traces.tracer("keyward")).with_filter(own)
-    });
-    Ok(Registry::default().with(spans).with(lines.with_filter(filter(&config.log_level)?)))
+        layers.push(tracing_opentelemetry::layer().with_tracer(traces.tracer("keyward")).with_filter(own).boxed());
+    }
+    Ok(Registry::default().with(layers))
 }
 
 /// The directives of `--log`, and a cap that they cannot lift.
 fn filter<S: Subscriber + for<'s> LookupSpan<'s>>(directives: &str) -> Result<impl Filter<S> + use<S>> {
     let asked = EnvFilter::try_new(directives).map_err(|error| Error::invalid("--log", error.to_string()))?;
-    Ok(asked.and(filter_fn(holds_no_secret)))
+    Ok(asked.and(filter_fn(holds_no_secret).with_max_level_hint(Level::TRACE)))
 }
 
 /// INVARIANT (no secret is logged): whatever the operator asks for, statements and wire dumps are not written.

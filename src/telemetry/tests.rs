@@ -6,6 +6,7 @@ use opentelemetry::trace::TraceContextExt as _;
 use std::io::Write;
 use std::sync::Mutex;
 use std::time::Instant;
+use tracing::{Level, Subscriber as _};
 
 fn config(change: impl FnOnce(&mut ServeArgs)) -> Config {
     let mut args = ServeArgs::default();
@@ -28,6 +29,22 @@ impl Write for Lines {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// What nobody asked for is not even looked at, so that the libraries of the wire make no span of every frame.
+#[test]
+fn the_most_that_is_looked_at_is_what_was_asked_for() {
+    for (directives, most) in [("warn", Level::WARN), ("info", Level::INFO), ("warn,h2=debug", Level::DEBUG)] {
+        let config = config(|args| args.log = Some(directives.to_owned()));
+        let subscriber = log::subscriber(&config, std::io::sink, false, None).unwrap();
+        assert_eq!(subscriber.max_level_hint(), Some(most.into()), "{directives}");
+        let is_wanted = tracing::subscriber::with_default(subscriber, || tracing::enabled!(target: "h2", Level::TRACE));
+        assert!(!is_wanted, "{directives}");
+    }
+    let traces = SdkTracerProvider::builder().build();
+    let config = config(|args| args.log = Some("warn".to_owned()));
+    let subscriber = log::subscriber(&config, std::io::sink, false, Some(&traces)).unwrap();
+    assert_eq!(subscriber.max_level_hint(), Some(Level::INFO.into()), "our own spans are of this level");
 }
 
 /// What is written while `act` runs under `--log directives`.

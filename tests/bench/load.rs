@@ -4,27 +4,19 @@
 
 #![expect(clippy::expect_used, reason = "a bench may panic")]
 
+mod fill;
+
+use fill::{fill, open};
 use keyward::check::Index;
 use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};
-use keyward::domain::change::Change;
-use keyward::domain::credential::{CredentialId, Digest, Prefix};
 use keyward::domain::grant::Grant;
-use keyward::domain::key::{Key, KeyType, Secret};
-use keyward::domain::name::{KeyId, Owner, TenantId, UserId};
-use keyward::domain::tenant::Tenant;
-use keyward::domain::user::{Role, User};
 use keyward::server::Server;
-use keyward::store::{Entry, Store};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{ConnectOptions as _, Row as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio_stream::StreamExt as _;
-use uuid::Uuid;
-
-/// How many keys one mutation brings, as an import does.
-const BATCH: usize = 1000;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
@@ -35,7 +27,11 @@ async fn main() {
     let path = kept.as_deref().unwrap_or(passing.path()).join("keyward.db");
     let begun = Instant::now();
     if !path.exists() {
-        fill(&path, count).await;
+        fill(&path, count, |number| {
+            let resource = format!("docs/{}", number % 100);
+            vec![Grant::Resources { resource, actions: vec!["read".to_owned()] }]
+        })
+        .await;
         println!("{count} keys written in {:.1?}", begun.elapsed());
     }
     // The first reading is that of a cold cache.
@@ -58,10 +54,6 @@ async fn fastest(run: impl AsyncFn() -> Duration) -> Duration {
         least = least.min(run().await);
     }
     least
-}
-
-async fn open(path: &Path) -> Store {
-    Store::open(&format!("sqlite:{}", path.display()), Clock::default()).await.expect("a store")
 }
 
 /// Reads all columns of all keys and secrets, in the order of their tables.
@@ -165,101 +157,4 @@ async fn start(path: &Path) -> Duration {
     let time = begun.elapsed();
     server.shutdown().await.expect("a clean end");
     time
-}
-
-/// Writes so many keys as an import would, each with one grant.
-async fn fill(path: &Path, count: usize) {
-    let store = open(path).await;
-    let tenant = TenantId::find("acme").expect("an id");
-    let owner = UserId::find("ada").expect("an id");
-    commit(&store, |_| {
-        let now = Clock::default().now();
-        let made = Tenant {
-            id: tenant.clone(),
-            uid: Uuid::now_v7(),
-            display_name: "Acme".to_owned(),
-            credential_prefix: Prefix::default(),
-            is_suspended: false,
-            create_time: now,
-            update_time: now,
-            delete_time: None,
-            revision: 0,
-        };
-        let user = User {
-            tenant: tenant.clone(),
-            id: owner.clone(),
-            uid: Uuid::now_v7(),
-            email: "ada@example.com".to_owned(),
-            given_name: "Ada".to_owned(),
-            family_name: "Lovelace".to_owned(),
-            role: Role::Owner,
-            is_suspended: false,
-            sessions_end_revision: 0,
-            create_time: now,
-            update_time: now,
-            delete_time: None,
-            revision: 0,
-        };
-        vec![Change::Tenant(made), Change::User(user)]
-    })
-    .await;
-    for first in (0..count).step_by(BATCH) {
-        let numbers = first..count.min(first + BATCH);
-        commit(&store, |revision| numbers.map(|number| key(number, revision, &tenant, &owner)).collect()).await;
-    }
-    store.close().await.expect("closed");
-}
-
-fn key(number: usize, revision: i64, tenant: &TenantId, owner: &UserId) -> Change {
-    let now = Clock::default().now();
-    let uid = Uuid::now_v7();
-    let secret = Secret {
-        digest: Digest::of(format!("secret {number}").as_bytes()),
-        id: CredentialId::find(&format!("4{number:04}{number:08}").chars().take(13).collect::<String>()),
-        hint: "kw_4000100000000_…".to_owned(),
-        revision,
-        create_time: now,
-        retirement: None,
-    };
-    Change::Key(Box::new(Key {
-        tenant: tenant.clone(),
-        id: KeyId::find(&uid.to_string()).expect("an id"),
-        uid,
-        kind: KeyType::Regular,
-        owner: Some(Owner::User(owner.clone())),
-        display_name: format!("key {number}"),
-        description: "Made elsewhere and imported".to_owned(),
-        grants: vec![Grant::Resources { resource: format!("docs/{}", number % 100), actions: vec!["read".to_owned()] }],
-        allowed_ips: Default::default(),
-        allowed_referrers: Default::default(),
-        labels: Default::default(),
-        not_before_time: None,
-        expire_time: None,
-        is_suspended: false,
-        revocation: None,
-        delete_time: None,
-        secrets: vec![secret],
-        secret_key: None,
-        public_credential: None,
-        tokens_end_revision: 0,
-        create_time: now,
-        update_time: now,
-        revision: 0,
-    }))
-}
-
-async fn commit(store: &Store, changes: impl FnOnce(i64) -> Vec<Change>) {
-    let draft = store.begin().await.expect("the head");
-    let changes = changes(draft.revision());
-    let entry = Entry {
-        kind: "key.import",
-        tenant: None,
-        actor: "operator".to_owned(),
-        credential_id: String::new(),
-        subject: "tenants/acme".to_owned(),
-        request_id: String::new(),
-        source_ip: String::new(),
-        detail: serde_json::Value::Null,
-    };
-    draft.commit(changes, entry, None).await.expect("a commit");
 }

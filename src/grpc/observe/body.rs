@@ -18,6 +18,11 @@ pin_project! {
 }
 
 impl<B> ObservedBody<B> {
+    /// One that is no call's.
+    pub fn unobserved(inner: B) -> Self {
+        Self::new(Some(inner), None)
+    }
+
     /// `inner`, or nothing; `call` if it is not over.
     pub(super) fn new(inner: Option<B>, call: Option<Call>) -> Self {
         Self { inner, call }

@@ -3,12 +3,14 @@
 use super::app::Peer;
 use super::caps::Caps;
 use super::connection::{Terms, serve, until};
+use super::lanes::Lanes;
 use super::preface::Wire;
 use crate::error::Result;
 use crate::telemetry::{ConnectionMeter, Listener};
 use std::io;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -25,19 +27,35 @@ pub(super) enum Bound {
     Unix(UnixListener),
 }
 
+/// A connection that was taken, and that no runtime looks after yet.
+enum Taken {
+    Tcp(std::net::TcpStream),
+    Unix(StdUnixStream),
+}
+
+impl Taken {
+    /// Has the runtime that this is called on look after it.
+    fn wire(self) -> io::Result<Box<dyn Wire>> {
+        Ok(match self {
+            Self::Tcp(stream) => Box::new(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Box::new(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
 impl Bound {
-    async fn accept(&self) -> io::Result<(Box<dyn Wire>, Peer)> {
+    async fn accept(&self) -> io::Result<(Taken, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, remote) = listener.accept().await?;
                 // Fails only on a connection that is gone, which is found soon enough.
                 let _ = stream.set_nodelay(true);
                 let tcp = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(remote) };
-                Ok((Box::new(stream), Peer { tcp: Some(tcp), identity: None }))
+                Ok((Taken::Tcp(stream.into_std()?), Peer { tcp: Some(tcp), identity: None }))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Box::new(stream), Peer::default()))
+                Ok((Taken::Unix(stream.into_std()?), Peer::default()))
             }
         }
     }
@@ -59,10 +77,12 @@ impl Drop for Counted {
     }
 }
 
-/// Takes connections until the server stops, and then waits for those that there are; dropped, it cuts them off.
+/// Takes connections until the server stops, and then waits for those that there are; dropped, it cuts them off. They are
+/// served on `lanes`, or else on the runtime that this is called on.
 pub(super) async fn accept(
     bound: Bound,
     listener: Listener,
+    lanes: Option<Lanes>,
     terms: Terms,
     meter: ConnectionMeter,
     stopped: watch::Receiver<bool>,
@@ -77,7 +97,7 @@ pub(super) async fn accept(
             Some(_ended) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = bound.accept() => accepted,
         };
-        let (wire, peer) = match accepted {
+        let (taken, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
@@ -100,12 +120,19 @@ pub(super) async fn accept(
             }
         };
         let (terms, meter, stopped) = (terms.clone(), meter.clone(), stopped.clone());
-        connections.spawn(async move {
-            let _held = (permit, Counted::new(&meter, listener));
+        let (place, lane) = lanes.as_ref().and_then(Lanes::place).unzip();
+        let served = async move {
+            let _held = (permit, place, Counted::new(&meter, listener));
+            // Fails only if it is gone, or descriptors are.
+            let Ok(wire) = taken.wire() else { return };
             if let Err(reason) = serve(wire, peer, terms, stopped).await {
                 meter.refused(listener, reason);
             }
-        });
+        };
+        match lane {
+            Some(lane) => connections.spawn_on(served, lane),
+            None => connections.spawn(served),
+        };
     }
     // Nobody is to wait in a queue that is not looked at any more.
     drop(bound);

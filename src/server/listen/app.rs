@@ -1,19 +1,20 @@
 //! What a listener serves, and what each request is told about the connection it came by.
 
-use crate::grpc::arrive::{Arrive, ArriveLayer};
-use crate::grpc::observe::{Observe, ObserveLayer};
+use crate::grpc::arrive::{Arrive, ArriveLayer, Arriving};
+use crate::grpc::observe::{Observe, ObserveLayer, ObservedBody, Observing};
 use crate::grpc::peer::Identity;
-use axum::body::Bytes;
+use crate::grpc::services::Services;
+use axum::routing::future::RouteFuture;
 use http::{Request, Response};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
 use std::convert::Infallible;
-use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tonic::body::Body;
-use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
-use tower::{Layer as _, Service};
+use tower::{Layer as _, Service as _};
 
 /// The other end of a connection.
 #[derive(Clone, Debug, Default)]
@@ -33,14 +34,14 @@ pub(in crate::server) struct App {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Grpc(Observe<Arrive<Routes>>),
+    Grpc(Observe<Arrive<Services>>),
     Http(axum::Router),
 }
 
 impl App {
     /// Services of gRPC, whose calls are observed and whose callers are waited for.
-    pub(in crate::server) fn grpc(routes: Routes, (observe, arrive): (ObserveLayer, ArriveLayer)) -> Self {
-        Self { kind: Kind::Grpc(observe.layer(arrive.layer(routes.prepare()))), peer: Peer::default() }
+    pub(in crate::server) fn grpc(services: Services, (observe, arrive): (ObserveLayer, ArriveLayer)) -> Self {
+        Self { kind: Kind::Grpc(observe.layer(arrive.layer(services))), peer: Peer::default() }
     }
 
     /// Anything over HTTP/1 or 2.
@@ -62,26 +63,12 @@ impl App {
     }
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-impl<B> Service<Request<B>> for App
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    type Response = Response<Body>;
+impl hyper::service::Service<Request<Incoming>> for App {
+    type Response = Response<ObservedBody<Body>>;
     type Error = Infallible;
     type Future = Answering;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        match &mut self.kind {
-            Kind::Grpc(service) => Service::<Request<Body>>::poll_ready(service, context),
-            Kind::Http(router) => Service::<Request<Body>>::poll_ready(router, context),
-        }
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let mut request = request.map(Body::new);
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
         let extensions = request.extensions_mut();
         if let Some(tcp) = &self.peer.tcp {
             extensions.insert(tcp.clone());
@@ -89,14 +76,32 @@ where
         if let Some(identity) = &self.peer.identity {
             extensions.insert(identity.clone());
         }
-        match &mut self.kind {
-            Kind::Grpc(service) => {
-                let answering = service.call(request);
-                Box::pin(async move { Ok(answering.await?.map(Body::new)) })
-            }
-            Kind::Http(router) => {
-                let answering = router.call(request);
-                Box::pin(async move { Ok(answering.await?.map(Body::new)) })
+        // Neither has to be asked first whether it is ready.
+        match &self.kind {
+            Kind::Grpc(service) => Answering::Grpc { answering: service.clone().call(request) },
+            Kind::Http(router) => Answering::Http { answering: router.clone().call(request) },
+        }
+    }
+}
+
+pin_project! {
+    /// The answer to come.
+    #[project = AnsweringProjection]
+    pub(in crate::server) enum Answering {
+        Grpc { #[pin] answering: Observing<Arriving<Services, Incoming>> },
+        Http { #[pin] answering: RouteFuture<Infallible> },
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<ObservedBody<Body>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            AnsweringProjection::Grpc { answering } => answering.poll(context),
+            AnsweringProjection::Http { answering } => {
+                let response = ready!(answering.poll(context))?;
+                Poll::Ready(Ok(response.map(|body| ObservedBody::unobserved(Body::new(body)))))
             }
         }
     }

@@ -7,11 +7,11 @@ use crate::config::Limits;
 use crate::telemetry::Refusal;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// What h2 leaves unlimited or off (the Rapid Reset attack and its kin).
@@ -66,11 +66,14 @@ pub(super) async fn serve(
     }
 
     let builder = builder(&terms.limits, is_http2);
-    let service = TowerToHyperService::new(terms.app.of(peer));
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(begun), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(begun), terms.app.of(peer)));
+    // Its end is waited for apart: whatever is here is looked at with every frame that comes.
+    let mut leaving = JoinSet::new();
+    leaving.spawn(leave(terms.limits.max_connection_age, stopped));
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
-        () = leave(terms.limits.max_connection_age, stopped) => {
+        _ = leaving.join_next() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
