@@ -20,7 +20,7 @@ use crate::domain::policy::Demand;
 use crate::domain::referrer::Referrers;
 use crate::domain::tenant::Standing;
 use crate::error::{Error, Result};
-use crate::store::Replay;
+use crate::store::{Replay, Wants};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -95,7 +95,9 @@ pub struct Issued {
 
 /// Makes a regular key.
 pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Result<Issued> {
-    let edit = desk.edit(&caller, call).await?;
+    let owner = new.parent.owner.clone().or_else(|| caller.actor().owner());
+    let wants = Wants::of(caller.proof()).name(&new.parent.tenant, owner.as_ref(), &new.display_name);
+    let edit = desk.edit_with(&caller, call, wants).await?;
     // A replay is answered whatever has become of the parent since.
     if let Some((subject, revision)) = edit.replayed(new.replay.as_ref()).await? {
         return replayed(edit, &subject, revision).await;
@@ -198,7 +200,7 @@ pub async fn update(
     patch: KeyPatch,
     etag: String,
 ) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "update", &etag).await?;
     refuse_terminal(&key)?;
     let before = key.clone();
@@ -295,7 +297,7 @@ pub async fn rotate(
     etag: String,
     replay: Option<Replay>,
 ) -> Result<Issued> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     // The etag comes after the replay: the first attempt has changed it.
     let key = edit.key(&name, "rotate", "").await?;
     if let Some((subject, revision)) = edit.replayed(replay.as_ref()).await? {
@@ -346,7 +348,7 @@ pub async fn finish_rotation(
     name: KeyName,
     etag: String,
 ) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "finish", &etag).await?;
     refuse_terminal(&key)?;
     if key.kind == KeyType::DefaultPublic {
@@ -371,7 +373,7 @@ pub async fn generate_secret_key(
     name: KeyName,
     etag: String,
 ) -> Result<(Changed<Key>, Credential)> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "generate", &etag).await?;
     refuse_terminal(&key)?;
     refuse_expired(&key, edit.now())?;
@@ -390,7 +392,7 @@ pub async fn generate_secret_key(
 
 /// Refuses a key until it is activated.
 pub async fn suspend(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "suspend", &etag).await?;
     refuse_unless_regular(&key, "suspended")?;
     refuse_terminal(&key)?;
@@ -408,7 +410,7 @@ pub async fn suspend(desk: Desk, caller: Caller, call: Call, name: KeyName, etag
 
 /// Lets a suspended key count again.
 pub async fn activate(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "activate", &etag).await?;
     refuse_terminal(&key)?;
     edit.confer_key(&key).await?;
@@ -433,7 +435,7 @@ pub async fn revoke(
     reason: RevocationReason,
     etag: String,
 ) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "revoke", &etag).await?;
     refuse_unless_regular(&key, "revoked")?;
     if key.revocation.is_some() {
@@ -448,7 +450,7 @@ pub async fn revoke(
 
 /// Deletes a key; it can be undeleted for 30 days.
 pub async fn delete(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "delete", &etag).await?;
     refuse_unless_regular(&key, "deleted")?;
     if key.delete_time.is_some() {
@@ -464,7 +466,7 @@ pub async fn delete(desk: Desk, caller: Caller, call: Call, name: KeyName, etag:
 
 /// Brings a deleted key back in the state it had.
 pub async fn undelete(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "undelete", &etag).await?;
     let before = describe(&key);
     if key.delete_time.take().is_none() {

@@ -19,9 +19,6 @@ const VERIFY_STRIDE: i64 = 256;
 /// How many changes are read at a time, where one revision does not have more.
 const MAX_CHANGES: u64 = 10_000;
 
-/// So many revisions are read without asking first how much they changed.
-const FEW: i64 = 8;
-
 /// How many revisions are deleted from the log at a time.
 const PRUNE_STRIDE: i64 = 1000;
 
@@ -123,8 +120,17 @@ impl Store {
     /// the same without a transaction.
     async fn links_between(&self, from: &Head, to: i64, limit: i64) -> Result<Vec<(Head, Vec<String>)>> {
         let last = from.revision.saturating_add(limit).min(to);
-        let last =
-            if last.saturating_sub(from.revision) > FEW { self.last_of_few(from.revision, last).await? } else { last };
+        // An import changes a thousand things with each revision: of such, fewer at a time.
+        let mut rows = self.log_rows(from.revision, last, Some(MAX_CHANGES.saturating_add(1))).await?;
+        let mut last = last;
+        if rows.len() as u64 > MAX_CHANGES {
+            let beyond = rows.last().map_or(last, |row| row.rev);
+            last = beyond.saturating_sub(1).max(from.revision.saturating_add(1));
+            if last == beyond {
+                rows = self.log_rows(from.revision, last, None).await?;
+            }
+            rows.retain(|row| row.rev <= last);
+        }
         let events = audit_event::Entity::find()
             .filter(audit_event::Column::Revision.gt(from.revision))
             .filter(audit_event::Column::Revision.lte(last))
@@ -133,15 +139,6 @@ impl Store {
             .await
             .map_err(sort)?;
         let mut payloads: HashMap<i64, Vec<String>> = HashMap::new();
-        let rows = ledger_change::Entity::find()
-            .filter(ledger_change::Column::Shard.eq(SHARD))
-            .filter(ledger_change::Column::Rev.gt(from.revision))
-            .filter(ledger_change::Column::Rev.lte(last))
-            .order_by_asc(ledger_change::Column::Rev)
-            .order_by_asc(ledger_change::Column::Seq)
-            .all(&self.follower)
-            .await
-            .map_err(sort)?;
         for row in rows {
             check_reader(row.min_reader)?;
             payloads.entry(row.rev).or_default().push(row.payload);
@@ -160,23 +157,17 @@ impl Store {
         }
     }
 
-    /// An import changes a thousand things with each revision: of such, fewer at a time.
-    async fn last_of_few(&self, from: i64, last: i64) -> Result<i64> {
-        let beyond = ledger_change::Entity::find()
-            .select_only()
-            .column(ledger_change::Column::Rev)
+    async fn log_rows(&self, from: i64, last: i64, limit: Option<u64>) -> Result<Vec<ledger_change::Model>> {
+        ledger_change::Entity::find()
             .filter(ledger_change::Column::Shard.eq(SHARD))
             .filter(ledger_change::Column::Rev.gt(from))
             .filter(ledger_change::Column::Rev.lte(last))
             .order_by_asc(ledger_change::Column::Rev)
             .order_by_asc(ledger_change::Column::Seq)
-            .offset(MAX_CHANGES)
-            .limit(1)
-            .into_tuple::<i64>()
-            .one(&self.follower)
+            .limit(limit)
+            .all(&self.follower)
             .await
-            .map_err(sort)?;
-        Ok(beyond.map_or(last, |beyond| beyond.saturating_sub(1).max(from.saturating_add(1))))
+            .map_err(sort)
     }
 
     /// Moves the floor of the log up to `floor` and deletes what is below it. Only the one that moves it deletes.

@@ -5,10 +5,11 @@ use crate::domain::change::Change;
 use crate::domain::credential::Prefix;
 use crate::domain::key::Key;
 use crate::domain::name::{KeyId, TenantId};
-use crate::domain::tenant::Tenant;
+use crate::domain::tenant::{Standing, Tenant};
+use crate::domain::token::Proof;
 use crate::error::{Error, Result};
 use crate::store::tests::Dropped;
-use crate::store::{Committed, Draft, Entry, Replay, Store};
+use crate::store::{Committed, Draft, Entry, Replay, Store, Wants};
 use sea_orm::{ConnectionTrait, Statement};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -251,11 +252,22 @@ async fn a_replay_is_known_to_those_who_share_the_commit() {
 
 #[tokio::test]
 async fn what_waits_to_be_written_is_seen_by_those_who_share_the_commit() {
+    for is_read_ahead in [false, true] {
+        write_what_waits(is_read_ahead).await;
+    }
+}
+
+/// Ten mutations of keys share a commit, for which is read ahead or not.
+async fn write_what_waits(is_read_ahead: bool) {
     let (_folder, store) = open().await;
+    let wants = move |id: &str, name: &str| {
+        let (acme, id) = (TenantId::find("acme").unwrap(), KeyId::find(id).unwrap());
+        if is_read_ahead { Wants::default().key(&acme, &id).name(&acme, None, name) } else { Wants::default() }
+    };
     make(store.clone(), "acme".to_owned()).await.unwrap();
     let acme = TenantId::find("acme").unwrap();
     let create = |store: Store, id: &'static str, name: &'static str| async move {
-        let draft = store.begin().await.unwrap();
+        let draft = store.begin_with(wants(id, name)).await.unwrap();
         let key = key(&draft, id, name);
         assert!(draft.key(&key.tenant, &key.id).await.unwrap().is_none());
         let (digest, is_taken) = (key.secrets[0].digest, draft.is_display_name_taken(&key).await.unwrap());
@@ -266,7 +278,7 @@ async fn what_waits_to_be_written_is_seen_by_those_who_share_the_commit() {
         Some(digest)
     };
     let rename = |store: Store, id: &'static str, name: &'static str| async move {
-        let draft = store.begin().await.unwrap();
+        let draft = store.begin_with(wants(id, name)).await.unwrap();
         let mut key = draft.key(&TenantId::find("acme").unwrap(), &KeyId::find(id).unwrap()).await.unwrap()?;
         key.display_name = name.to_owned();
         if draft.is_display_name_taken(&key).await.unwrap() {
@@ -303,6 +315,52 @@ async fn what_waits_to_be_written_is_seen_by_those_who_share_the_commit() {
     for digest in done.into_iter().flatten() {
         assert_eq!(draft.key_of_digest(&digest).await.unwrap().unwrap().tenant, acme);
     }
+}
+
+/// What is read ahead is read before the turns of those who come first, and must not be what they have changed.
+#[tokio::test]
+async fn what_was_read_ahead_gives_way_to_what_the_group_writes() {
+    let (_folder, store) = open().await;
+    make(store.clone(), "acme".to_owned()).await.unwrap();
+    let acme = TenantId::find("acme").unwrap();
+    let draft = store.begin().await.unwrap();
+    let made = key(&draft, "admin", "admin");
+    let digest = made.secrets[0].digest;
+    draft.commit(vec![Change::Key(Box::new(made))], entry("key"), None).await.unwrap();
+    let wants = || Wants::of(&Proof::Credential(digest)).key(&acme, &KeyId::find("admin").unwrap());
+    let look = |store: Store, wants: Wants| async move {
+        let draft = store.begin_with(wants).await.unwrap();
+        let chain = draft.chain(&digest).await.unwrap().unwrap();
+        draft.unchanged().await.unwrap();
+        (chain.facts.is_suspended, chain.tenant == Standing::Suspended)
+    };
+    let suspend_key = |store: Store, wants: Wants| async move {
+        let draft = store.begin_with(wants).await.unwrap();
+        let mut key = draft.key_of_digest(&digest).await.unwrap().unwrap();
+        key.is_suspended = true;
+        draft.commit(vec![Change::Key(Box::new(key))], entry("key"), None).await.unwrap();
+        (true, false)
+    };
+    let suspend_tenant = |store: Store, wants: Wants| async move {
+        let draft = store.begin_with(wants).await.unwrap();
+        let mut tenant = draft.tenant(&TenantId::find("acme").unwrap()).await.unwrap().unwrap();
+        tenant.is_suspended = true;
+        draft.commit(vec![Change::Tenant(tenant)], entry("acme"), None).await.unwrap();
+        (true, true)
+    };
+    type Mutation = std::pin::Pin<Box<dyn Future<Output = (bool, bool)> + Send>>;
+    let mutations: Vec<Mutation> = vec![
+        Box::pin(look(store.clone(), wants())),
+        Box::pin(suspend_key(store.clone(), wants())),
+        Box::pin(look(store.clone(), wants())),
+        Box::pin(suspend_tenant(store.clone(), wants())),
+        Box::pin(look(store.clone(), wants())),
+    ];
+    let mut seen = Vec::new();
+    for task in together(&store, mutations).await {
+        seen.push(task.await.unwrap());
+    }
+    assert_eq!(seen, [(false, false), (true, false), (true, false), (true, true), (true, true)]);
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ fn session(options: &PgConnectOptions, purpose: Purpose, lease: Duration) -> PgC
     ]);
     match purpose {
         Purpose::Writer | Purpose::Registry => options.options([
+            // A plan that is kept from when a table was small must not read all of it when it is large.
+            ("enable_seqscan", "off".to_owned()),
             ("idle_in_transaction_session_timeout", millis(quarter)),
             ("statement_timeout", millis(STATEMENT_TIMEOUT)),
         ]),
@@ -80,6 +82,10 @@ pub(super) fn pool(options: &PgConnectOptions, purpose: Purpose, lease: Duration
         .connect_lazy(true)
         .map_sqlx_postgres_opts(move |_| session.clone())
         .map_sqlx_postgres_pool_opts(move |options| {
+            if purpose == Purpose::Keeper {
+                // It begins nothing.
+                return options;
+            }
             // A `BEGIN` that was dropped in flight leaves a transaction open that nobody knows of.
             options.after_release(move |connection, _| {
                 Box::pin(taken_back(sqlx::Executor::execute(connection, "ROLLBACK"), lease))
