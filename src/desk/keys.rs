@@ -20,7 +20,7 @@ use crate::domain::policy::Demand;
 use crate::domain::referrer::Referrers;
 use crate::domain::tenant::Standing;
 use crate::error::{Error, Result};
-use crate::store::{Replay, Wants};
+use crate::store::Replay;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -95,9 +95,7 @@ pub struct Issued {
 
 /// Makes a regular key.
 pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Result<Issued> {
-    let owner = new.parent.owner.clone().or_else(|| caller.actor().owner());
-    let wants = Wants::of(caller.proof()).name(&new.parent.tenant, owner.as_ref(), &new.display_name);
-    let edit = desk.edit_with(&caller, call, wants).await?;
+    let edit = desk.edit_with(&caller, call, new.wants(&caller)).await?;
     // A replay is answered whatever has become of the parent since.
     if let Some((subject, revision)) = edit.replayed(new.replay.as_ref()).await? {
         return replayed(edit, &subject, revision).await;

@@ -257,7 +257,6 @@ async fn what_waits_to_be_written_is_seen_by_those_who_share_the_commit() {
     }
 }
 
-/// Ten mutations of keys share a commit, for which is read ahead or not.
 async fn write_what_waits(is_read_ahead: bool) {
     let (_folder, store) = open().await;
     let wants = move |id: &str, name: &str| {
