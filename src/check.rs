@@ -111,15 +111,20 @@ impl Index {
     /// Whether this text says that it was made at a revision that has not been applied here: if it is true, it was made
     /// on another replica a moment ago, and is waited for.
     pub fn may_come(&self, credential: &str) -> bool {
+        self.is_later(credential, self.applied())
+    }
+
+    /// Whether this text says that it was made, or rests on something, later than at this revision.
+    pub fn is_later(&self, credential: &str, revision: i64) -> bool {
         if credential.len() > MAX_CREDENTIAL_BYTES {
             return false;
         }
-        let revision = match parse(credential) {
+        let made = match parse(credential) {
             Shape::Ours { revision, .. } => Some(revision),
             Shape::Foreign if looks_like_jwt(credential) => jwt::unverified_revision(credential),
             Shape::Foreign | Shape::Broken { .. } => None,
         };
-        revision.is_some_and(|revision| revision > self.applied())
+        made.is_some_and(|made| made > revision)
     }
 
     /// Whether the credential of that digest is good, whatever it may do; not, if that cannot be told.
@@ -202,7 +207,9 @@ impl Index {
                 Shown::Digest(digest, unknown) => {
                     (self.credential(digest).and_then(|entry| entry.reach(digest, self)), *unknown)
                 }
-                Shown::Jwt(jwt) => (self.reach_jwt(jwt), Reason::NotFound),
+                Shown::Jwt(jwt) if self.accepts_signer(jwt, now) => (self.reach_jwt(jwt), Reason::NotFound),
+                // Compromised since its signature was looked at.
+                Shown::Jwt(_) => (None, Reason::TokenSignatureInvalid),
             };
             let decided = reached.map(|reached| (evaluate(reached.found(), query, now, &self.directory()), reached));
             match decided {

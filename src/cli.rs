@@ -14,6 +14,7 @@ mod descriptors;
 mod events;
 mod failure;
 mod grants;
+mod health;
 mod keys;
 mod output;
 mod replicas;
@@ -65,6 +66,8 @@ pub enum Command {
     /// See which servers share the database, and how they are
     #[command(subcommand)]
     Replicas(replicas::Replicas),
+    /// Ask whether a server answers Checks
+    Health(health::Health),
     /// Write the contract as an encoded google.protobuf.FileDescriptorSet
     Descriptors(descriptors::Descriptors),
 }
@@ -72,10 +75,13 @@ pub enum Command {
 /// How the client finds the server, who it is, and how it prints.
 #[derive(Args)]
 pub struct ClientOptions {
-    /// Where the server listens: HOST:PORT, http://HOST:PORT or unix:PATH [default: 127.0.0.1:50051 for check,
-    /// 127.0.0.1:50052 for the rest]
+    /// Where the server listens: HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH [default: 127.0.0.1:50051
+    /// for check, 127.0.0.1:50052 for the rest]
     #[arg(long, global = true, env = "KEYWARD_SERVER", value_name = "ADDRESS", help_heading = HEADING)]
     server: Option<String>,
+
+    #[command(flatten)]
+    tls: connect::TlsOptions,
 
     /// The caller's credential; others on this machine can read arguments, so prefer --key-file or the environment
     #[arg(long, global = true, env = "KEYWARD_KEY", hide_env_values = true, value_name = "CREDENTIAL", help_heading = HEADING)]
@@ -138,6 +144,7 @@ async fn carry_out(command: &Command, options: &ClientOptions) -> ExitCode {
         Command::Sessions(sessions) => sessions.run(options).await,
         Command::Events(events) => events.run(options).await,
         Command::Replicas(replicas) => replicas.run(options).await,
+        Command::Health(health) => health.run(options).await,
         Command::Descriptors(descriptors) => descriptors.run(),
     };
     match done {

@@ -4,19 +4,25 @@
 
 mod address;
 mod database;
+mod ext_authz;
+mod file;
 mod mail;
+mod transport;
 mod value;
 
 use crate::domain::lease::Timing;
+use crate::domain::route::RouteText;
 use crate::error::{Error, Result, Violation};
 pub use address::Address;
 pub use database::DatabaseUrl;
 use database::SCHEMES;
+pub use ext_authz::ExtAuthzConfig;
+use file::{parse, parse_if, read_file};
 pub use mail::{MailConfig, MailRoute, SmtpAccount, SmtpServer, SmtpTls, SmtpUrl};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
+pub use transport::{ClientEntry, Limits, ListedClient, TlsFiles, TransportConfig};
 pub use value::{CheckAuth, LogFormat};
 use value::{Span, is_issuer, parse_check_auth};
 
@@ -97,9 +103,81 @@ pub struct ServeArgs {
     )]
     pub admin_plaintext: Option<bool>,
 
+    /// Serve TLS on the data listener with the certificate in this file (PEM), read again when it changes
+    #[arg(long, value_name = "PATH", env = "KEYWARD_DATA_TLS_CERT_FILE", hide_env_values = true)]
+    pub data_tls_cert_file: Option<PathBuf>,
+
+    /// The private key of the data listener's certificate (PEM)
+    #[arg(long, value_name = "PATH", env = "KEYWARD_DATA_TLS_KEY_FILE", hide_env_values = true)]
+    pub data_tls_key_file: Option<PathBuf>,
+
+    /// Let in at the data listener only clients with a certificate from these authorities (PEM)
+    #[arg(long, value_name = "PATH", env = "KEYWARD_DATA_TLS_CLIENT_CA_FILE", hide_env_values = true)]
+    pub data_tls_client_ca_file: Option<PathBuf>,
+
+    /// Serve TLS on the admin listener with the certificate in this file (PEM), read again when it changes
+    #[arg(long, value_name = "PATH", env = "KEYWARD_ADMIN_TLS_CERT_FILE", hide_env_values = true)]
+    pub admin_tls_cert_file: Option<PathBuf>,
+
+    /// The private key of the admin listener's certificate (PEM)
+    #[arg(long, value_name = "PATH", env = "KEYWARD_ADMIN_TLS_KEY_FILE", hide_env_values = true)]
+    pub admin_tls_key_file: Option<PathBuf>,
+
+    /// Let in at the admin listener only clients with a certificate from these authorities (PEM)
+    #[arg(long, value_name = "PATH", env = "KEYWARD_ADMIN_TLS_CLIENT_CA_FILE", hide_env_values = true)]
+    pub admin_tls_client_ca_file: Option<PathBuf>,
+
+    /// Serve TLS on the ops listener with the certificate in this file (PEM), read again when it changes
+    #[arg(long, value_name = "PATH", env = "KEYWARD_OPS_TLS_CERT_FILE", hide_env_values = true)]
+    pub ops_tls_cert_file: Option<PathBuf>,
+
+    /// The private key of the ops listener's certificate (PEM)
+    #[arg(long, value_name = "PATH", env = "KEYWARD_OPS_TLS_KEY_FILE", hide_env_values = true)]
+    pub ops_tls_key_file: Option<PathBuf>,
+
+    /// Let in at the ops listener only clients with a certificate from these authorities (PEM)
+    #[arg(long, value_name = "PATH", env = "KEYWARD_OPS_TLS_CLIENT_CA_FILE", hide_env_values = true)]
+    pub ops_tls_client_ca_file: Option<PathBuf>,
+
+    /// How many connections a listener has at most [default: 10000]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_CONNECTIONS", hide_env_values = true)]
+    pub max_connections: Option<usize>,
+
+    /// How many of them may come from one address [default: 1024]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_CONNECTIONS_PER_ADDRESS", hide_env_values = true)]
+    pub max_connections_per_address: Option<usize>,
+
+    /// After how long a client is asked to connect anew, give or take a tenth; at least 1s [default: 30m]
+    #[arg(long, value_name = "SPAN", env = "KEYWARD_MAX_CONNECTION_AGE", hide_env_values = true)]
+    pub max_connection_age: Option<String>,
+
+    /// Who is let in by --check-auth=mtls: only in the file, as `[[clients]]`.
+    #[arg(skip)]
+    pub clients: Vec<ClientEntry>,
+
     /// The audience a Check is for if it names none; may repeat
     #[arg(long, value_name = "NAME", env = "KEYWARD_AUDIENCE", hide_env_values = true, value_delimiter = ',')]
     pub audience: Option<Vec<String>>,
+
+    /// A further header in which a request that Envoy asks about may have its credential
+    #[arg(long, value_name = "NAME", env = "KEYWARD_EXT_AUTHZ_HEADER", hide_env_values = true)]
+    pub ext_authz_header: Option<String>,
+
+    /// A query parameter in which it may have its credential
+    #[arg(long, value_name = "NAME", env = "KEYWARD_EXT_AUTHZ_QUERY_PARAMETER", hide_env_values = true)]
+    pub ext_authz_query_parameter: Option<String>,
+
+    /// A cookie in which it may have its credential
+    #[arg(long, value_name = "NAME", env = "KEYWARD_EXT_AUTHZ_COOKIE", hide_env_values = true)]
+    pub ext_authz_cookie: Option<String>,
+
+    /// Its client is this many places from the right of x-forwarded-for; with 0 whoever is connected to Envoy [default: 0]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_TRUSTED_HOPS", hide_env_values = true)]
+    pub trusted_hops: Option<u8>,
+
+    /// Which permission it needs; in the file only.
+    #[arg(skip)]
+    pub routes: Vec<RouteText>,
 
     /// Write mail into this folder, a file each [default: keyward-mail beside the SQLite database]
     #[arg(long, value_name = "PATH", env = "KEYWARD_MAIL_DIR", hide_env_values = true)]
@@ -168,8 +246,12 @@ pub struct Config {
     pub check_auth: Option<CheckAuth>,
     /// Whether an admin listener that others can reach goes without TLS.
     pub admin_plaintext: bool,
+    /// How listeners are reached.
+    pub transport: TransportConfig,
     /// What a Check is for if it does not say.
     pub audience: Vec<String>,
+    /// How requests are read that Envoy asks about.
+    pub ext_authz: ExtAuthzConfig,
     /// How mail leaves.
     pub mail: MailConfig,
     /// How long calls may go on after SIGTERM.
@@ -203,9 +285,13 @@ impl Config {
             broken.push(Violation::new("--database-url", "must begin with sqlite:, postgres: or mysql:"));
         }
         let mail = mail::checked(&mut broken, &args, &file, database_url.folder());
+        let ext_authz = ext_authz::checked(&mut broken, &args, &file);
+        let transport = transport::checked(&mut broken, &args, &file);
         let config = Self {
             database_url,
             mail,
+            ext_authz,
+            transport,
             root_key_file: args.root_key_file.or(file.root_key_file),
             master_key_file: args.master_key_file.or(file.master_key_file),
             issuer: args.issuer.or(file.issuer),
@@ -250,10 +336,8 @@ impl Config {
 
     /// The rules about several settings, or about what is on this machine.
     fn judge(&self, broken: &mut Vec<Violation>) {
+        transport::judge(self, broken);
         let mut refuse = |flag: &str, rule: String| broken.push(Violation::new(flag, rule));
-        if self.check_auth == Some(CheckAuth::Mtls) {
-            refuse("--check-auth", "must be bearer or none: mtls needs TLS, which this build does not have yet".into());
-        }
         if !self.data_addr.is_local() && self.check_auth.is_none() {
             refuse(
                 "--data-addr",
@@ -264,12 +348,12 @@ impl Config {
                 ),
             );
         }
-        if !self.admin_addr.is_local() && !self.admin_plaintext {
+        if !self.admin_addr.is_local() && self.transport.admin_tls.is_none() && !self.admin_plaintext {
             refuse(
                 "--admin-addr",
                 format!(
-                    "{} can be reached by others, and credentials would travel in the clear: \
-                     --admin-plaintext allows it",
+                    "{} can be reached by others, and credentials would travel in the clear: give \
+                     --admin-tls-cert-file and --admin-tls-key-file, or allow it by --admin-plaintext",
                     self.admin_addr
                 ),
             );
@@ -303,41 +387,11 @@ impl Config {
         if self.drain_timeout >= LONGEST_DRAIN {
             refuse("--drain-timeout", "must be less than 10s".into());
         }
-        if self.otlp_endpoint.as_deref().is_some_and(|endpoint| !endpoint.starts_with("http://")) {
-            refuse("--otlp-endpoint", "must begin with http:// in this build, which does not have TLS yet".into());
+        let is_http = |endpoint: &str| endpoint.starts_with("http://") || endpoint.starts_with("https://");
+        if !self.otlp_endpoint.as_deref().is_none_or(is_http) {
+            refuse("--otlp-endpoint", "must begin with http:// or https://".into());
         }
     }
-}
-
-/// The file's keys. The library's whole message would repeat the line, and with it a password.
-fn read_file(path: &Path) -> Result<ServeArgs> {
-    let refuse = |rule: String| Error::invalid("--config", format!("{}: {rule}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    toml::from_str(&text).map_err(|error| {
-        let line = error
-            .span()
-            .and_then(|span| text.as_bytes().get(..span.start))
-            .map_or(1, |before| before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1));
-        refuse(format!("line {line}: {}", error.message()))
-    })
-}
-
-/// The value given, or the default; if it cannot be parsed, the default and a violation of `flag`.
-fn parse<T: FromStr<Err = String> + Default>(
-    broken: &mut Vec<Violation>,
-    flag: &str,
-    given: Option<String>,
-    default: &str,
-) -> T {
-    given.as_deref().unwrap_or(default).parse().unwrap_or_else(|rule| {
-        broken.push(Violation::new(flag, rule));
-        T::default()
-    })
-}
-
-/// The value, if one is given.
-fn parse_if<T: FromStr<Err = String>>(broken: &mut Vec<Violation>, flag: &str, given: Option<String>) -> Option<T> {
-    given?.parse().map_err(|rule| broken.push(Violation::new(flag, rule))).ok()
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a credential of another replica is waited for in a call without a deadline.
+/// How long a credential of another replica is waited for at most.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every command works with. Cheap to clone.
@@ -68,8 +68,20 @@ pub struct Call {
     pub request_id: String,
     /// The address of the peer; empty on a Unix socket.
     pub source_ip: String,
+    /// Whom the certificate names that the peer's connection has shown, if it has.
+    pub client: Option<String>,
     /// By when its answer must be on its way, if it has said so.
     pub deadline: Option<Instant>,
+}
+
+impl Call {
+    /// What an event tells, and by whose connection it came about.
+    pub(crate) fn noted(&self, mut detail: serde_json::Value) -> serde_json::Value {
+        if let (Some(client), Some(detail)) = (&self.client, detail.as_object_mut()) {
+            detail.insert("client".to_owned(), client.as_str().into());
+        }
+        detail
+    }
 }
 
 /// The name of a key.
@@ -173,12 +185,18 @@ impl Desk {
 }
 
 impl Desk {
-    /// Waits for a credential that was made a moment ago on another replica; goes on at once with any other text.
-    pub(crate) async fn arrived(&self, credential: &str, deadline: Option<Instant>) -> Result<()> {
-        if !self.index.may_come(credential) {
+    /// Waits for credentials that were made a moment ago on another replica, once for all of them; goes on at once with
+    /// any other text.
+    pub(crate) async fn arrived(
+        &self,
+        credentials: impl IntoIterator<Item = &str>,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
+        if !credentials.into_iter().any(|credential| self.index.may_come(credential)) {
             return Ok(());
         }
-        self.ledger.caught_up(deadline.unwrap_or_else(|| Instant::now() + ARRIVAL_TIMEOUT)).await
+        let longest = Instant::now() + ARRIVAL_TIMEOUT;
+        self.ledger.caught_up(deadline.map_or(longest, |deadline| deadline.min(longest))).await
     }
 
     /// Commits, and waits until it is in force: on every replica if it takes something away, and otherwise on this one.
@@ -315,6 +333,7 @@ impl Edit<'_> {
         if let (Some(parent), Some(detail)) = (self.actor.parent_name(), detail.as_object_mut()) {
             detail.insert("actor_parent".to_owned(), parent.into());
         }
+        let detail = self.call.noted(detail);
         let entry = Entry {
             kind,
             tenant: tenant.cloned(),

@@ -24,6 +24,7 @@ pub mod permission;
 pub mod policy;
 pub mod reason;
 pub mod referrer;
+pub mod route;
 pub mod signing;
 pub mod tenant;
 pub mod token;

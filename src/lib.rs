@@ -16,17 +16,21 @@
 //! | [`grpc`] | the wire: a file per service; a handler is *admit, convert, command* | rules |
 //! | [`proto`] | what is generated from the contract | anything by hand |
 //! | [`server`], [`config`], [`telemetry`] | wiring and life; flags, environment and file; logs, metrics, traces | |
-//! | [`cli`] | the client, a file per noun; knows the contract, and of the rest the form of credentials only | |
+//! | [`cli`] | the command line, a file per noun; knows the contract, and of the rest the form of credentials only | |
+//! | [`client`] | for services that ask Keyward: a handle on its replicas, and a layer that asks in front of a service | all the other rooms but [`proto`] |
 //! | [`error`], [`clock`] | what a caller can act on; the one reader of the wall clock | gRPC, SQL |
 //!
 //! ```text
 //! main -> cli, server -> grpc ---> desk -> replica -> store --> domain      error: a leaf that all may name
-//!                          |  \      \         \----> check --> domain      proto: named by grpc, server, cli and tests
+//!                          |  \      \         \----> check --> domain      proto: named by grpc, server, cli, client and tests
 //!                          |   \------\-------------> check
 //!                          \-> proto
 //!                server -> mail -> store                                    mail: named by server only
 //!        desk, server -> keyring -> check, store                           keyring: signs what desk says
 //! ```
+//! [`client`] and [`proto`] are all that is compiled with the feature `client` alone, and need few crates; `server` is the
+//! rest but [`cli`], which has a feature of its name and is made of the server's parts.
+//!
 //! Lints and visibility hold these arrows where they can, `tests/it/tidy.rs` where they cannot.
 //!
 //! # The walks
@@ -36,6 +40,11 @@
 //! into a [`domain::decision::Query`]. [`check::Index::check`] parses the credential (a broken checksum ends here), hashes
 //! it, and in one consistent view looks it up and has [`domain::decision::evaluate`] judge it. `grpc/check.rs` counts the
 //! decision and turns it into the reply. Nothing after the door touches the disk.
+//!
+//! **A request through Envoy** is a Check by another door. `grpc/ext_authz.rs` reads the message itself, since tonic would
+//! answer an error to one that is too large or none at all, and a fail-open Envoy lets pass what ends in an error.
+//! [`domain::route`] says which permission method, host and path need, `ext_authz/presented.rs` which credential was sent,
+//! `CheckApi::decide` decides as for Check, and `ext_authz/verdict.rs` makes the reply: the one place that writes "allow".
 //!
 //! **CreateKey.** `grpc/keys.rs`: `Gate::admit` makes a [`check::Caller`] of the metadata, by the same check as everyone's,
 //! and says early what the caller may not touch; `grpc/convert.rs` takes the message apart, naming each field, so that a
@@ -80,6 +89,11 @@
 //! own transaction ([`store::Draft::queue_mail`]); [`mail`] sends it afterwards and forgets it once it was accepted: none
 //! for what was not committed, none lost.
 //!
+//! **A connection** is taken by a loop of our own (`server/listen/accept.rs`), if the caps of its listener leave room. By a
+//! deadline it must have done TLS, if there is to be TLS, and have sent the preface of HTTP/2; only then does hyper see it
+//! (`server/listen/connection.rs`). Each of its requests carries the peer's address and whom its certificate names
+//! ([`grpc::peer::Identity`]) into `grpc`. When it is old, or the server stops, it is told by GOAWAY and its calls may end.
+//!
 //! # What always holds
 //!
 //! - *Deny is zero*: a [`domain::decision::Decision`] that nobody evaluated denies, as its value on the wire does.
@@ -98,7 +112,7 @@
 //!
 //! # What is absent
 //!
-//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`. Envoy's ext_authz and TLS are not here.
+//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`.
 //! Replicas do not call each other: hints and confirmations go through the database (PostgreSQL's LISTEN and NOTIFY; on
 //! MySQL the next poll).
 //!
@@ -114,18 +128,34 @@
 //!   replicas that is the fewer messages.
 //! - `desk` returns the new thing as it was committed rather than reading it back.
 
+#[cfg(feature = "server")]
 pub mod check;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
 pub mod clock;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod desk;
+#[cfg(feature = "server")]
 pub mod domain;
+#[cfg(feature = "server")]
 pub mod error;
+#[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
 pub mod keyring;
+#[cfg(feature = "server")]
 pub mod mail;
 pub mod proto;
+#[cfg(feature = "server")]
 pub mod replica;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
 pub mod telemetry;

@@ -38,6 +38,8 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // One provider for all TLS. Fails only where one is installed already, and then this one is.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let done = match arguments.command {
         Command::Serve(args) => server::serve(*args).await,
         Command::Migrate(args) => server::migrate(args).await,

@@ -1,5 +1,5 @@
 //! THE CONTRACT: what `build.rs` generates from `proto/`, and its descriptor set; nothing by hand.
-//! Named by `grpc`, `cli` and tests only.
+//! Named by `grpc`, `cli`, `client` and tests only.
 
 #![expect(
     missing_docs,

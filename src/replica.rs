@@ -28,8 +28,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 /// How long a handler waits for its own revision.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// By how much the wall clocks of replicas may differ where a change is not waited for since it comes later.
-const CLOCK_MARGIN: Duration = Duration::from_secs(1);
+/// What is not waited for since it comes later must come later than W after the COMMIT. It is decided before that: this is
+/// more than a mutation may take from then to its commit, and wall clocks may differ.
+const COMMIT_MARGIN: Duration = Duration::from_secs(20);
 
 /// How soon a connection to listen on is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
@@ -131,9 +132,9 @@ pub struct Status {
 }
 
 impl Ledger {
-    /// After how long a change is in force everywhere, waited for or not (W), with a margin for wall clocks that differ.
+    /// After how long a change is in force everywhere, waited for or not (W), with a margin for the commit and for wall clocks that differ.
     pub fn bound(&self) -> Duration {
-        self.timing.wait() + CLOCK_MARGIN
+        self.timing.wait() + COMMIT_MARGIN
     }
 
     /// Waits until `revision`, which was committed, is in the index.

@@ -2,6 +2,7 @@
 //! Nothing is bound before root exists and the rows are loaded.
 
 mod adopt;
+mod introduction;
 mod listen;
 mod migrate;
 mod ops;
@@ -22,26 +23,25 @@ use crate::error::{Error, Result};
 use crate::grpc::arrive::ArriveLayer;
 use crate::grpc::health::Health;
 use crate::grpc::observe::ObserveLayer;
+use crate::grpc::peer::Clients;
 use crate::grpc::{
-    AdminApi, Api, ApplicationApi, CheckApi, Door, EventApi, KeyApi, TenantApi, TokenApi, Unbuilt, UserApi,
+    AdminApi, Api, ApplicationApi, CheckApi, Door, EventApi, ExtAuthzApi, KeyApi, TenantApi, TokenApi, UserApi,
 };
 use crate::keyring::Keyring;
 use crate::mail::Post;
-use crate::proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::application_service_server::ApplicationServiceServer;
-use crate::proto::v1::check_service_client::CheckServiceClient;
 use crate::proto::v1::check_service_server::CheckServiceServer;
 use crate::proto::v1::event_service_server::EventServiceServer;
 use crate::proto::v1::key_service_server::KeyServiceServer;
 use crate::proto::v1::tenant_service_server::TenantServiceServer;
 use crate::proto::v1::token_service_server::TokenServiceServer;
 use crate::proto::v1::user_service_server::UserServiceServer;
-use crate::proto::v1::{CheckRequest, Decision};
 use crate::replica::{Ledger, follow, settle_from_outside};
 use crate::store::Store;
-use crate::telemetry::{Gauges, ReplicaState, Telemetry};
+use crate::telemetry::{Gauges, Listener, ReplicaState, Telemetry};
 pub use adopt::AdoptArgs;
+use listen::{App, Listeners};
 pub use migrate::MigrateArgs;
 pub use signing::SigningKeyArgs;
 use std::path::PathBuf;
@@ -65,6 +65,7 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
     // Before anything else: whoever sees it serve may tell it to end.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;
+    listen::take_descriptors();
     let mut server = Server::start(Config::load(args)?, Clock::default()).await?;
     server.introduce().await?;
     server
@@ -128,6 +129,7 @@ pub struct Server {
     ops_addr: Address,
     root_credential: Option<Credential>,
     is_root_kept: bool,
+    has_data_tls: bool,
     health: Health,
     index: Arc<Index>,
     ledger: Ledger,
@@ -142,6 +144,7 @@ impl Server {
     /// Starts a server. When this returns, its listeners answer.
     pub async fn start(config: Config, clock: Clock) -> Result<Self> {
         let telemetry = Telemetry::start(&config)?;
+        let listeners = Listeners::new(&config.transport, telemetry.instruments().connections.clone())?;
         let store = Store::open_to_serve(config.database_url.as_str(), clock.clone(), config.lease).await?;
         let post = Post::new(store.clone(), clock.clone(), &config.mail, telemetry.instruments().mail.clone())?;
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
@@ -173,25 +176,29 @@ impl Server {
         let arrive = ArriveLayer::new(Arc::clone(&index), ledger.clone());
         let layers = (ObserveLayer::new(telemetry.instruments()), arrive);
         let decisions = &telemetry.instruments().decisions;
+        let ext_authz_config = Arc::new(config.ext_authz.clone());
         let check = |door| {
-            CheckServiceServer::new(CheckApi::new(&api, door, Arc::clone(decisions)))
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            let check = CheckApi::new(&api, door, Arc::clone(decisions));
+            let ext_authz = ExtAuthzApi::new(check.clone(), Arc::clone(&ext_authz_config)).server();
+            (CheckServiceServer::new(check).max_decoding_message_size(MAX_MESSAGE_BYTES), ext_authz)
         };
         let data_door = match config.check_auth {
             None | Some(CheckAuth::None) => Door::Open,
-            Some(CheckAuth::Bearer | CheckAuth::Mtls) => Door::Bearer,
+            Some(CheckAuth::Bearer) => Door::Bearer,
+            Some(CheckAuth::Mtls) => Door::Mtls(Clients::new(&config.transport.clients)),
         };
-        let data = Routes::new(health.server())
-            .add_service(check(data_door))
-            .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(MAX_MESSAGE_BYTES));
-        let admin = admin_routes(&api, check(Door::Bearer), &health)?;
+        let (checks, ext_authz) = check(data_door);
+        let data = Routes::new(health.server()).add_service(checks).add_service(ext_authz);
+        let (checks, ext_authz) = check(Door::Bearer);
+        let admin = admin_routes(&api, checks, &health)?.add_service(ext_authz);
         let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), clock.clone(), &health);
 
         // First, since its address is the issuer that the others name unless one is given.
-        let ops_addr = listen::http(&mut tasks, &config.ops_addr, ops, stopped.clone()).await?;
+        let ops_addr = listeners.open(&mut tasks, Listener::Ops, &config.ops_addr, App::http(ops), &stopped).await?;
         index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
-        let data_addr = listen::grpc(&mut tasks, &config.data_addr, data, layers.clone(), stopped.clone()).await?;
-        let admin_addr = listen::grpc(&mut tasks, &config.admin_addr, admin, layers, stopped.clone()).await?;
+        let (data, admin) = (App::grpc(data, layers.clone()), App::grpc(admin, layers));
+        let data_addr = listeners.open(&mut tasks, Listener::Data, &config.data_addr, data, &stopped).await?;
+        let admin_addr = listeners.open(&mut tasks, Listener::Admin, &config.admin_addr, admin, &stopped).await?;
         tasks.spawn(post.run(stopped.clone()));
         tasks.spawn(upkeep::note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         tasks.spawn(upkeep::sweep(store.clone(), clock.clone(), stopped.clone()));
@@ -209,6 +216,7 @@ impl Server {
             ops_addr,
             root_credential,
             is_root_kept: config.root_key_file.is_some(),
+            has_data_tls: config.transport.data_tls.is_some(),
             health,
             index,
             ledger,
@@ -243,23 +251,7 @@ impl Server {
     /// On a first start: tells the operator what was made, and has a first Check answered over the wire.
     pub async fn introduce(&mut self) -> Result<()> {
         let Some(credential) = self.take_root_credential() else { return Ok(()) };
-        let answer = first_check(&self.data_addr, &credential).await?;
-        let mut text = String::new();
-        if !self.is_root_kept {
-            text.push_str("Root credential (shown once, keep it now):\n\n  ");
-            text.push_str(credential.expose());
-            text.push_str("\n\n");
-        }
-        text.push_str(&format!("First Check, asked over gRPC at {}: {answer}\n", self.data_addr));
-        text.push_str("Ask it yourself:\n\n");
-        let server = format!("{}", self.data_addr);
-        let server = if server == "127.0.0.1:50051" { String::new() } else { format!(" --server {server}") };
-        if self.is_root_kept {
-            text.push_str(&format!("  keyward check{server} --credential-file <the file of --root-key-file>\n"));
-        } else {
-            text.push_str(&format!("  KEYWARD_CREDENTIAL={} keyward check{server}\n", credential.expose()));
-        }
-        print(&text)
+        print(&introduction::text(&self.data_addr, self.has_data_tls, &credential, self.is_root_kept).await?)
     }
 
     /// Serves until `shutdown` completes or a listener fails, then drains.
@@ -357,24 +349,7 @@ fn admin_routes(api: &Api, check: CheckServiceServer<CheckApi>, health: &Health)
         .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
         .add_service(TokenServiceServer::new(TokenApi(api.clone())).max_decoding_message_size(limit))
         .add_service(ApplicationServiceServer::new(ApplicationApi::new(api.clone())).max_decoding_message_size(limit))
-        .add_service(AdminServiceServer::new(AdminApi(api.clone())).max_decoding_message_size(limit))
-        .add_service(AuthorizationServer::new(Unbuilt).max_decoding_message_size(limit)))
-}
-
-/// Asks the data listener about root's own credential, as any client would.
-async fn first_check(address: &Address, credential: &Credential) -> Result<String> {
-    let channel = listen::connect(address).await?;
-    let mut request =
-        tonic::Request::new(CheckRequest { credential: credential.expose().to_owned(), ..CheckRequest::default() });
-    let bearer = format!("Bearer {}", credential.expose()).parse().map_err(Error::internal)?;
-    request.metadata_mut().insert("authorization", bearer);
-    let answer = CheckServiceClient::new(channel).check(request).await.map_err(Error::internal)?.into_inner();
-    match answer.decision() {
-        Decision::Allowed => Ok(format!("ALLOWED, at revision {}", answer.revision)),
-        Decision::Unspecified | Decision::Denied => {
-            Err(Error::internal("the first Check of the root credential was denied"))
-        }
-    }
+        .add_service(AdminServiceServer::new(AdminApi(api.clone())).max_decoding_message_size(limit)))
 }
 
 fn print(text: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 //! OTLP if an endpoint is set. Absent: who is asked and what is answered; only counts leave, never a credential, a
 //! digest or a statement. Instruments are made once, here, and handed out.
 
+mod connections;
 mod decisions;
 mod log;
 mod mail;
@@ -10,11 +11,12 @@ mod replica;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+pub use connections::{ConnectionMeter, Listener, Refusal};
 pub use decisions::{Decisions, Surface};
 pub use mail::{MailMeter, MailOutcome};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
-use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_otlp::{ExporterBuildError, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -24,6 +26,7 @@ pub use replica::{BarrierMeter, ReplicaState};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tonic::transport::ClientTlsConfig;
 
 /// The name of the program in everything that is exported, and of the scope of its instruments.
 const SERVICE: &str = "keyward";
@@ -60,6 +63,8 @@ pub struct Instruments {
     pub mail: MailMeter,
     /// `keyward.barrier.wait`.
     pub barrier: BarrierMeter,
+    /// `keyward.connections.*` and `keyward.tls.reloads`.
+    pub connections: ConnectionMeter,
     /// Whether spans go anywhere, so that none is made in vain.
     pub is_tracing: bool,
 }
@@ -124,18 +129,17 @@ impl Telemetry {
                 .build()
                 .map_err(Error::internal)?;
             let entered = runtime.enter();
-            let spans = opentelemetry_otlp::SpanExporter::builder()
-                .with_tonic()
-                .with_endpoint(endpoint)
-                .with_timeout(EXPORT_TIMEOUT)
-                .build()
-                .map_err(|error| Error::invalid("--otlp-endpoint", error.to_string()))?;
-            let metrics = opentelemetry_otlp::MetricExporter::builder()
-                .with_tonic()
-                .with_endpoint(endpoint)
-                .with_timeout(EXPORT_TIMEOUT)
-                .build()
-                .map_err(|error| Error::invalid("--otlp-endpoint", error.to_string()))?;
+            let mut spans = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint);
+            let mut metrics = opentelemetry_otlp::MetricExporter::builder().with_tonic().with_endpoint(endpoint);
+            if endpoint.starts_with("https:") {
+                // Read now, and so not where it is not needed: not every machine has authorities.
+                let tls = ClientTlsConfig::new().with_native_roots();
+                spans = spans.with_tls_config(tls.clone());
+                metrics = metrics.with_tls_config(tls);
+            }
+            let unusable = |error: ExporterBuildError| Error::invalid("--otlp-endpoint", error.to_string());
+            let spans = spans.with_timeout(EXPORT_TIMEOUT).build().map_err(unusable)?;
+            let metrics = metrics.with_timeout(EXPORT_TIMEOUT).build().map_err(unusable)?;
             drop(entered);
             meter_provider = meter_provider.with_reader(PeriodicReader::builder(metrics).build());
             let traces = SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(spans).build();
@@ -155,6 +159,7 @@ impl Telemetry {
             decisions: Decisions::exported_by(&meter),
             mail: MailMeter::exported_by(&meter),
             barrier: BarrierMeter::exported_by(&meter),
+            connections: ConnectionMeter::exported_by(&meter),
             is_tracing: tracer_provider.is_some(),
         };
         Ok(Self { instruments, metrics: Metrics(registry), meter, meter_provider, tracer_provider, exporting })

@@ -163,8 +163,8 @@ impl Index {
     }
 
     /// Whether a credential of that digest was ever ours, in force or not.
-    pub fn is_known(&self, digest: &Digest) -> bool {
-        self.credential(digest).is_some()
+    pub fn is_known(&self, digest: &Digest) -> Result<bool, CannotDecide> {
+        self.view(|_| self.credential(digest).is_some())
     }
 
     /// What is known of the thing at `place`.

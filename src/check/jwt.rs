@@ -2,6 +2,7 @@
 //! of the text. Nothing that can change is kept with it: the signing key, the token's revocation and all behind its
 //! parent are looked up in the view of each Check.
 
+use super::CannotDecide;
 use super::Index;
 use super::index::{Place, TokenEntry};
 use crate::domain::clock::Time;
@@ -129,8 +130,13 @@ impl fmt::Debug for Verified {
 
 impl Index {
     /// The JWT of that text, if one of our keys has signed it and is still accepted. Whether the token is good is for a
-    /// Check to say.
-    pub fn jwt(&self, text: &str, now: Time) -> Option<Arc<VerifiedJwt>> {
+    /// Check to say. A replica that cannot decide does not know.
+    pub fn known_jwt(&self, text: &str, now: Time) -> Result<Option<Arc<VerifiedJwt>>, CannotDecide> {
+        self.view(|_| self.jwt(text, now))
+    }
+
+    /// The same from whatever is there now, which may change until a view is taken.
+    pub(super) fn jwt(&self, text: &str, now: Time) -> Option<Arc<VerifiedJwt>> {
         if !looks_like_jwt(text) {
             return None;
         }
@@ -153,8 +159,12 @@ impl Index {
                 jwt
             }
         };
-        let key = self.signing_key(&jwt.kid)?;
-        key.may_have_signed(jwt.facts().expire_time, now).then_some(jwt)
+        self.accepts_signer(&jwt, now).then_some(jwt)
+    }
+
+    /// Whether the key that signed it is still accepted.
+    pub(super) fn accepts_signer(&self, jwt: &VerifiedJwt, now: Time) -> bool {
+        self.signing_key(&jwt.kid).is_some_and(|key| key.may_have_signed(jwt.facts().expire_time, now))
     }
 }
 

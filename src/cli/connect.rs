@@ -1,15 +1,17 @@
 //! The connection to the server, and what every request carries.
 
 use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::failure::Failure;
 use super::output::remark;
-use super::{ClientOptions, sign_in};
+use super::{ClientOptions, HEADING, sign_in};
 
 /// Where Check is answered.
 pub(super) const DATA_SERVER: &str = "http://127.0.0.1:50051";
@@ -17,6 +19,45 @@ pub(super) const DATA_SERVER: &str = "http://127.0.0.1:50051";
 pub(super) const ADMIN_SERVER: &str = "http://127.0.0.1:50052";
 /// What one response may measure: a page of keys can pass tonic's 4 MiB.
 pub(super) const MAX_RESPONSE_BYTES: usize = 256 << 20;
+
+/// Whom we trust, and who we are, where the server is reached by https.
+#[derive(Args, Debug)]
+pub(super) struct TlsOptions {
+    /// The authorities (PEM) that a server at https:// may have its certificate from [default: the system's]
+    #[arg(long, global = true, env = "KEYWARD_TLS_CA_FILE", value_name = "PATH", help_heading = HEADING)]
+    tls_ca_file: Option<PathBuf>,
+
+    /// Our own certificate (PEM), where the server asks for one
+    #[arg(long, global = true, env = "KEYWARD_TLS_CERT_FILE", value_name = "PATH", help_heading = HEADING)]
+    tls_cert_file: Option<PathBuf>,
+
+    /// The private key (PEM) of our own certificate
+    #[arg(long, global = true, env = "KEYWARD_TLS_KEY_FILE", value_name = "PATH", help_heading = HEADING)]
+    tls_key_file: Option<PathBuf>,
+}
+
+impl TlsOptions {
+    fn config(&self) -> Result<ClientTlsConfig, Failure> {
+        let config = match &self.tls_ca_file {
+            Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("--tls-ca-file", path)?)),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        match (&self.tls_cert_file, &self.tls_key_file) {
+            (Some(cert), Some(key)) => {
+                let (cert, key) = (read("--tls-cert-file", cert)?, read("--tls-key-file", key)?);
+                Ok(config.identity(Identity::from_pem(cert, key)))
+            }
+            (None, None) => Ok(config),
+            (Some(_), None) | (None, Some(_)) => {
+                Err(Failure::Usage("--tls-cert-file and --tls-key-file must be given together".to_owned()))
+            }
+        }
+    }
+}
+
+fn read(flag: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| Failure::Usage(format!("{flag} {}: cannot be read: {error}", path.display())))
+}
 
 /// A connection, and who we are on it.
 pub(super) struct Connection {
@@ -53,9 +94,14 @@ impl Connection {
     /// Connects as nobody.
     pub(super) async fn open_anonymous(options: &ClientOptions, default_server: &str) -> Result<Self, Failure> {
         let address = server_uri(options.server.as_deref().unwrap_or(default_server)).map_err(Failure::Usage)?;
-        let endpoint = Endpoint::from_shared(address.clone())
-            .map_err(|error| Failure::Usage(format!("--server {address}: {}", chain(&error))))?
-            .connect_timeout(options.timeout);
+        let unusable =
+            |error: tonic::transport::Error| Failure::Usage(format!("--server {address}: {}", chain(&error)));
+        let endpoint = Endpoint::from_shared(address.clone()).map_err(unusable)?.connect_timeout(options.timeout);
+        let endpoint = if address.starts_with("https:") {
+            endpoint.tls_config(options.tls.config()?).map_err(unusable)?
+        } else {
+            endpoint
+        };
         let channel = tokio::time::timeout(options.timeout, endpoint.connect())
             .await
             .map_err(|_| Failure::Unreachable(format!("cannot reach {address} within --timeout")))?
@@ -105,17 +151,15 @@ pub(super) fn server_uri(text: &str) -> Result<String, String> {
             Ok(text.to_owned())
         };
     }
-    if text.starts_with("https:") {
-        return Err(format!("--server {text}: TLS is not built yet; use http:// or unix:"));
-    }
-    let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    let authority = rest.trim_end_matches('/');
     let has_port = authority
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
-    if !has_port || authority.contains(['/', '@', '?', '#']) {
-        return Err(format!("--server {text}: must be HOST:PORT, http://HOST:PORT or unix:PATH"));
+    if !matches!(scheme, "http" | "https") || !has_port || authority.contains(['/', '@', '?', '#']) {
+        return Err(format!("--server {text}: must be HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH"));
     }
-    Ok(format!("http://{authority}"))
+    Ok(format!("{scheme}://{authority}"))
 }
 
 /// The innermost cause, which is the one that tells something.

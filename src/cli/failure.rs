@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_types, reason = "this is what the client is told by gRPC")]
 
+use std::error::Error as _;
 use std::{fmt, io};
 
 use tonic::{Code, Status};
@@ -32,7 +33,7 @@ impl Failure {
         match self {
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
-            Self::Refused(status) if is_timeout(status) => 3,
+            Self::Refused(status) if is_timeout(status) || broken_off(status).is_some() => 3,
             Self::Refused(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => 3,
             Self::Refused(_) | Self::Lines(_) | Self::Output(_) | Self::Broken(_) => 1,
         }
@@ -61,7 +62,10 @@ impl fmt::Display for Failure {
             Self::Refused(status) if is_timeout(status) => f.write_str(
                 "error: no answer within --timeout; a change may have been made all the same (DEADLINE_EXCEEDED)",
             ),
-            Self::Refused(status) => write_status(f, status),
+            Self::Refused(status) => match broken_off(status) {
+                Some(cause) => write!(f, "error: the connection failed: {cause} ({})", code_name(status.code())),
+                None => write_status(f, status),
+            },
         }
     }
 }
@@ -103,6 +107,20 @@ fn is_nobody(status: &Status) -> bool {
 /// Whether our own deadline ran out; tonic says so in these words only.
 fn is_timeout(status: &Status) -> bool {
     status.code() == Code::Cancelled && status.message() == "Timeout expired"
+}
+
+/// Why the connection ended before there was an answer, if it did: a server that does not take our certificate says so
+/// only once the connection is there.
+fn broken_off(status: &Status) -> Option<String> {
+    let mut is_of_transport = false;
+    let mut innermost = status.source()?;
+    loop {
+        is_of_transport |= innermost.is::<tonic::transport::Error>();
+        match innermost.source() {
+            Some(source) => innermost = source,
+            None => return is_of_transport.then(|| plain(&innermost.to_string())),
+        }
+    }
 }
 
 /// The code's name in the gRPC documents.

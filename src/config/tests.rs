@@ -91,9 +91,7 @@ fn a_data_listener_that_others_reach_says_who_may_ask() {
         check(&["--data-addr", address, "--admin-plaintext"], Some(("--data-addr", "--check-auth")));
         check(&["--data-addr", address, "--check-auth=bearer"], None);
         check(&["--data-addr", address, "--check-auth", "none"], None);
-        check(&["--data-addr", address, "--check-auth=mtls"], Some(("--check-auth", "TLS")));
     }
-    check(&["--check-auth=mtls"], Some(("--check-auth", "TLS")));
     for word in ["", "None", "bearer,none", "yes"] {
         check(&["--check-auth", word], Some(("--check-auth", "bearer, mtls or none")));
     }
@@ -105,6 +103,8 @@ fn an_admin_listener_that_others_reach_needs_the_word_plaintext() {
         check(&["--admin-addr", address], Some(("--admin-addr", "--admin-plaintext")));
         check(&["--admin-addr", address, "--check-auth=bearer"], Some(("--admin-addr", "--admin-plaintext")));
         check(&["--admin-addr", address, "--admin-plaintext"], None);
+        check(&["--admin-addr", address, "--admin-tls-cert-file=a", "--admin-tls-key-file=b"], None);
+        check(&["--admin-addr", address], Some(("--admin-addr", "--admin-tls-cert-file")));
         check(&["--admin-addr", address, "--admin-plaintext=false"], Some(("--admin-addr", "--admin-plaintext")));
         check(&["--ops-addr", address], None);
     }
@@ -133,7 +133,8 @@ fn values_that_cannot_be_read_are_refused_by_the_name_of_their_flag() {
     check(&["--drain-timeout=9999ms"], None);
     check(&["--log-format=text"], Some(("--log-format", "human or json")));
     check(&["--audience=a,,b"], Some(("--audience", "empty")));
-    check(&["--otlp-endpoint=https://collector:4317"], Some(("--otlp-endpoint", "TLS")));
+    check(&["--otlp-endpoint=https://collector:4317"], None);
+    check(&["--otlp-endpoint=collector:4317"], Some(("--otlp-endpoint", "https://")));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
     check(&["--root-key-file", path], Some(("--root-key-file", "directory")));

@@ -200,6 +200,9 @@ pub async fn update(
     let before = edit.application(&name, "update", &etag).await?;
     refuse_deleted(&before)?;
     let ApplicationPatch { display_name, description, contact_email, grants } = patch;
+    if contact_email.is_some() || grants.is_some() {
+        edit.draft.promise();
+    }
     let mut after = before.clone();
     after.display_name = display_name.unwrap_or(after.display_name);
     after.description = description.unwrap_or(after.description);

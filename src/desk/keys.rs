@@ -5,6 +5,9 @@ mod read;
 pub use read::{get, list, lookup, state_word, type_word};
 
 mod new;
+mod patch;
+
+pub use patch::KeyPatch;
 
 use super::{Call, Changed, Desk, Edit, KeyName};
 use crate::check::Caller;
@@ -59,27 +62,6 @@ pub struct NewKey {
     pub expire_time: Option<Time>,
     /// How to recognise the same request.
     pub replay: Option<Replay>,
-}
-
-/// What `UpdateKey` asks for: `None` leaves a field as it is.
-#[derive(Clone, Debug, Default)]
-pub struct KeyPatch {
-    /// For people.
-    pub display_name: Option<String>,
-    /// For people.
-    pub description: Option<String>,
-    /// What it may do.
-    pub grants: Option<Vec<Grant>>,
-    /// Where from.
-    pub allowed_ips: Option<IpRanges>,
-    /// On which pages.
-    pub allowed_referrers: Option<Referrers>,
-    /// Free.
-    pub labels: Option<BTreeMap<String, String>>,
-    /// From when on; `Some(None)` takes it away.
-    pub not_before_time: Option<Option<Time>>,
-    /// Until when; `Some(None)` takes it away.
-    pub expire_time: Option<Option<Time>>,
 }
 
 /// A key with a text that is shown once; `None` where it was shown before.
@@ -203,6 +185,9 @@ pub async fn update(
     refuse_terminal(&key)?;
     let before = key.clone();
     refuse_protected(&key, &patch)?;
+    if patch.says_what_it_may() {
+        edit.draft.promise();
+    }
     let KeyPatch {
         display_name,
         description,

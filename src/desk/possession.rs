@@ -83,7 +83,7 @@ impl Endable {
     }
 }
 
-/// Ends these credentials. Answers with the revision of the last mutation, or with that at which nothing
+/// Ends these credentials, which have arrived (`Desk::arrived`). Answers with the revision of the last mutation, or with that at which nothing
 /// was left to do.
 pub async fn revoke_credentials(
     desk: Desk,
@@ -94,8 +94,7 @@ pub async fn revoke_credentials(
     // Looked up first, without the lock: if none is ours, nothing is written.
     let mut by_tenant: BTreeMap<TenantId, Shown> = BTreeMap::new();
     for credential in credentials {
-        desk.arrived(&credential, call.deadline).await?;
-        if let Some(jwt) = desk.index.jwt(&credential, desk.clock.now()) {
+        if let Some(jwt) = desk.index.known_jwt(&credential, desk.clock.now())? {
             if desk.store.token(jwt.tenant(), &jwt.facts().id).await?.is_none() {
                 by_tenant.entry(jwt.tenant().clone()).or_default().jwts.push(jwt);
             }
@@ -103,7 +102,7 @@ pub async fn revoke_credentials(
         }
         let digest = Digest::of(credential.as_bytes());
         // The index knows every credential whose making was answered, here or elsewhere; the rows are not asked about others.
-        if !desk.index.is_known(&digest) {
+        if !desk.index.is_known(&digest)? {
             continue;
         }
         let found = match desk.store.key_of_digest(&digest).await? {
@@ -168,9 +167,9 @@ async fn end_in_tenant(
         tenant: Some(tenant),
         actor: "possession".to_owned(),
         credential_id: String::new(),
+        detail: call.noted(json!({ "count": count, "keys": names, "reason": reason.as_str() })),
         request_id: call.request_id,
         source_ip: call.source_ip,
-        detail: json!({ "count": count, "keys": names, "reason": reason.as_str() }),
     };
     let changes = ended.into_values().map(Endable::into_change).collect();
     desk.commit(draft, changes, entry, None, call.deadline).await

@@ -119,9 +119,9 @@ async fn open(desk: Desk, call: Call, proven: Proven) -> Result<SignedIn> {
         actor: user.name(),
         credential_id: String::new(),
         subject: session.name(),
+        detail: call.noted(json!({ "after": describe_session(&session) })),
         request_id: call.request_id,
         source_ip: call.source_ip,
-        detail: json!({ "after": describe_session(&session) }),
     };
     let changes = vec![Change::Session(Box::new(session.clone()))];
     let revision = desk.commit(draft, changes, entry, None, call.deadline).await?;

@@ -78,7 +78,7 @@ struct Subject {
 /// Makes an access token for whoever shows a secret. The secret is the proof: it is checked by the same check as
 /// everyone's, and what it does not hold it cannot hand on.
 pub async fn create(desk: Desk, call: Call, new: NewToken) -> Result<Minted> {
-    desk.arrived(&new.exchange.credential, call.deadline).await?;
+    desk.arrived([new.exchange.credential.as_str()], call.deadline).await?;
     let subject = prove(&desk, &call, &new.exchange)?;
     desk.mints.pass(&subject.parent.name(&subject.tenant))?;
     let narrow = new.permissions.as_deref().map(compile);
@@ -242,9 +242,9 @@ async fn create_opaque(
         actor: token.parent.name(&token.tenant),
         credential_id: credential_id(&exchange.credential),
         subject: token.name(),
+        detail: call.noted(json!({ "after": describe(&token) })),
         request_id: call.request_id,
         source_ip: call.source_ip,
-        detail: json!({ "after": describe(&token) }),
     };
     let revision = desk.commit(draft, vec![Change::Token(Box::new(token.clone()))], entry, None, call.deadline).await?;
     Ok(Minted { token: AccessToken { revision, ..token }, text, revision })

@@ -217,6 +217,9 @@ pub async fn update(
     let before = edit.user(&name, "update", &etag).await?;
     refuse_deleted(&before)?;
     let UserPatch { email, given_name, family_name, role } = patch;
+    if role.is_some() {
+        edit.draft.promise();
+    }
     let mut after = before.clone();
     after.email = email.unwrap_or(after.email);
     after.given_name = given_name.unwrap_or(after.given_name);

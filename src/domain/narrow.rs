@@ -272,8 +272,10 @@ fn signing_key_has(before: &SigningKey, after: &SigningKey) -> bool {
         || (*is_compromised && !before.is_compromised)
 }
 
+/// Also from one refusal to another: somebody who is answered that it is deleted must not depend on whether its suspension
+/// is in force everywhere yet.
 fn standing_has(before: Standing, after: Standing) -> bool {
-    before == Standing::Active && after != Standing::Active
+    before != after && after != Standing::Active
 }
 
 fn grants_have(before: &[Grant], after: &[Grant]) -> bool {

@@ -21,6 +21,10 @@ pub const SESSION_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a token or session that has expired is still told apart from one that never was.
 pub const TOKEN_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long it is remembered after its end that a JWT was revoked. Whoever forgets any other token refuses it; whoever
+/// forgets this would accept it again, if only the clock by which it was forgotten was wrong. So: longer than that.
+pub const REVOKED_JWT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// What an access token was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -119,6 +123,14 @@ impl AccessToken {
     /// Whether nothing tells it from one that never was.
     pub fn is_forgotten(&self, now: Time) -> bool {
         self.expire_time.after(TOKEN_RETENTION) <= now
+    }
+
+    /// Until when it is kept.
+    pub fn kept_until(&self) -> Time {
+        self.expire_time.after(match self.format {
+            TokenFormat::Opaque => TOKEN_RETENTION,
+            TokenFormat::Jwt => REVOKED_JWT_RETENTION,
+        })
     }
 
     /// What a decision needs of it.

@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::metadata::MetadataMap;
 use tower::{Layer, Service};
 
 /// How long a caller is waited for whose call has no deadline.
@@ -67,12 +66,11 @@ where
         if !headers.contains_key("authorization") && !headers.contains_key("x-api-key") {
             return Arriving { step: Step::Called { call: self.inner.call(request) }, ready: None };
         }
-        let metadata = MetadataMap::from_headers(headers.clone());
-        let may_come = credential(&metadata).ok().flatten().is_some_and(|text| self.layer.index.may_come(text));
+        let may_come = credential(headers).ok().flatten().is_some_and(|text| self.layer.index.may_come(text));
         if !may_come {
             return Arriving { step: Step::Called { call: self.inner.call(request) }, ready: None };
         }
-        let deadline = deadline_of(&metadata).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT);
+        let deadline = deadline_of(headers).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT);
         let ledger = self.layer.ledger.clone();
         let waiting = Box::pin(async move { ledger.caught_up(deadline).await.map_err(Status::from) });
         // The one that is ready is the one that is called.

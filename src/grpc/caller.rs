@@ -3,6 +3,7 @@
 //! is looked at, that one is for the truth.
 
 use super::observe::grpc_timeout;
+use super::peer::Identity;
 use super::rpcs::{Admission, Rpc};
 use crate::check::{Caller, Index};
 use crate::clock::Clock;
@@ -13,6 +14,7 @@ use crate::domain::name::{ApplicationId, Collection, KeyId, Owner, Path, TenantI
 use crate::domain::policy::{Demand, Directory, Whose};
 use crate::domain::user::Role;
 use crate::error::{Error, Result};
+use http::HeaderMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -44,13 +46,14 @@ pub(crate) fn call_of<T>(request: &Request<T>) -> Call {
     Call {
         request_id: request_id(request.extensions()),
         source_ip: source_ip(request),
-        deadline: deadline_of(request.metadata()),
+        client: Identity::of(request.extensions()).map(|identity| identity.as_str().to_owned()),
+        deadline: deadline_of(request.metadata().as_ref()),
     }
 }
 
 /// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
-pub(crate) fn deadline_of(metadata: &MetadataMap) -> Option<Instant> {
-    let timeout = grpc_timeout(metadata.as_ref())?;
+pub(crate) fn deadline_of(metadata: &HeaderMap) -> Option<Instant> {
+    let timeout = grpc_timeout(metadata)?;
     Instant::now().checked_add(timeout.saturating_sub(ANSWER_MARGIN.max(timeout / 10)))
 }
 
@@ -64,7 +67,7 @@ pub(crate) fn source_ip<T>(request: &Request<T>) -> String {
 }
 
 /// The credential in the metadata: `authorization: Bearer …` or `x-api-key`; two are refused.
-pub(crate) fn credential(metadata: &MetadataMap) -> Result<Option<&str>> {
+pub(crate) fn credential(metadata: &HeaderMap) -> Result<Option<&str>> {
     let refused = |reason: &str| Error::Unauthenticated { reason: reason.to_owned() };
     let mut values = metadata.get_all("authorization").iter().map(|value| (true, value));
     let mut keys = metadata.get_all("x-api-key").iter().map(|value| (false, value));
@@ -110,7 +113,7 @@ impl Gate {
 
     /// Admits whoever sent this metadata from that address.
     pub(crate) fn admit_metadata(&self, metadata: &MetadataMap, source_ip: &str) -> Result<Caller> {
-        let credential = credential(metadata)?.unwrap_or_default();
+        let credential = credential(metadata.as_ref())?.unwrap_or_default();
         let secret_key = secret_key(metadata)?;
         let query = Query { secret_key, source_ip, audience: &self.audience, ..Query::default() };
         self.index.admit(credential, &query, self.clock.now())

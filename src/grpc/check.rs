@@ -2,8 +2,9 @@
 
 use super::caller::{Gate, deadline_of, source_ip};
 use super::keys::MAX_BATCH;
+use super::peer::{Clients, Identity};
 use super::{convert, rpcs};
-use crate::check::{Answer, Caller};
+use crate::check::Answer;
 use crate::domain::decision::{Decision, Permission, Query, Reason};
 use crate::domain::name::{Path, TenantId};
 use crate::error::{Error, Result};
@@ -28,12 +29,21 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Who may ask at this listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Door {
     /// Whoever can reach it.
     Open,
     /// Holders of a credential that holds `keyward/check` `use`, each for its own tenant.
     Bearer,
+    /// Clients whose certificate is listed, each for its own tenant if it has one.
+    Mtls(Clients),
+}
+
+/// Somebody who was let in.
+#[derive(Debug)]
+pub(super) struct Entered {
+    /// The only tenant that it may ask for, if it is bound to one.
+    tenant: Option<TenantId>,
 }
 
 /// The service.
@@ -54,14 +64,16 @@ impl CheckApi {
     }
 
     /// Lets the asker in; a caller bound to a tenant asks for that tenant only.
-    fn enter(&self, asker: &Asker) -> Result<Option<Caller>> {
-        if self.door == Door::Open {
-            return Ok(None);
+    pub(super) fn enter(&self, asker: &Asker) -> Result<Entered> {
+        match &self.door {
+            Door::Open => return Ok(Entered { tenant: None }),
+            Door::Mtls(clients) => return Ok(Entered { tenant: clients.admit(asker.identity.as_ref())? }),
+            Door::Bearer => {}
         }
         let caller = self.gate.admit_metadata(&asker.metadata, &asker.source_ip)?;
         let directory = self.gate.index.directory();
         if caller.actor().power().holds("keyward/check", "use", &directory) {
-            Ok(Some(caller))
+            Ok(Entered { tenant: caller.actor().tenant().cloned() })
         } else {
             Err(Error::Forbidden { missing: "use on keyward/check".to_owned() })
         }
@@ -71,49 +83,78 @@ impl CheckApi {
     async fn answer(
         &self,
         asker: &Asker,
-        caller: &mut Option<Caller>,
+        caller: &mut Entered,
         message: proto::CheckRequest,
         field: &str,
         deadline: Instant,
         surface: Surface,
     ) -> Result<proto::CheckResponse> {
-        if message.min_revision > self.gate.index.applied() {
-            self.ledger.reached(message.min_revision, deadline).await?;
-            *caller = self.enter(asker)?;
-        }
-        let tenant = self.tenant(caller.as_ref(), &message.tenant, field)?;
         let permissions: Vec<Permission<'_>> = message
             .permissions
             .iter()
             .map(|permission| Permission { resource: &permission.resource, action: &permission.action })
             .collect();
         let context = message.context.as_ref();
-        let query = Query {
-            tenant: tenant.as_ref(),
+        let question = Question {
+            credential: &message.credential,
             secret_key: &message.secret_key,
+            tenant: &message.tenant,
+            field,
             permissions: &permissions,
+            audience: if message.audience.is_empty() { &[] } else { std::slice::from_ref(&message.audience) },
             source_ip: context.map_or("", |context| &context.source_ip),
             referrer: context.map_or("", |context| &context.referrer),
-            audience: if message.audience.is_empty() {
-                &self.audience
-            } else {
-                std::slice::from_ref(&message.audience)
-            },
+            min_revision: message.min_revision,
         };
-        let mut answer = self.gate.index.check(&message.credential, &query, self.gate.clock.now())?;
-        if answer.principal.is_none() && self.gate.index.may_come(&message.credential) {
-            // Made on another replica a moment ago, perhaps: what it is now can be told once this one has caught up.
-            self.ledger.caught_up(deadline).await?;
-            *caller = self.enter(asker)?;
-            answer = self.gate.index.check(&message.credential, &query, self.gate.clock.now())?;
-        }
-        self.decisions.count(surface, &answer.decision);
+        let answer = self.decide(asker, caller, &question, deadline, surface).await?;
         Ok(reply(answer, message))
     }
 
+    /// Decides one question, through whichever door it came, and counts the decision.
+    pub(super) async fn decide(
+        &self,
+        asker: &Asker,
+        caller: &mut Entered,
+        question: &Question<'_>,
+        deadline: Instant,
+        surface: Surface,
+    ) -> Result<Answer> {
+        if question.min_revision > self.gate.index.applied() {
+            self.ledger.reached(question.min_revision, deadline).await?;
+            *caller = self.enter(asker)?;
+        }
+        let tenant = self.tenant(caller, question.tenant, question.field)?;
+        let query = Query {
+            tenant: tenant.as_ref(),
+            secret_key: question.secret_key,
+            permissions: question.permissions,
+            source_ip: question.source_ip,
+            referrer: question.referrer,
+            audience: if question.audience.is_empty() { &self.audience } else { question.audience },
+        };
+        let mut answer = self.gate.index.check(question.credential, &query, self.gate.clock.now())?;
+        if !answer.decision.is_allowed() && self.gate.index.is_later(question.credential, answer.revision) {
+            // Made on another replica a moment ago, perhaps: what it is now can be told once this one has caught up.
+            self.ledger.caught_up(deadline).await?;
+            *caller = self.enter(asker)?;
+            answer = self.gate.index.check(question.credential, &query, self.gate.clock.now())?;
+        }
+        if answer.revision < question.min_revision {
+            // The ledger was replaced in between by one that an operator has adopted.
+            return Err(Error::unavailable("this replica has not reached min_revision"));
+        }
+        self.decisions.count(surface, &answer.decision);
+        Ok(answer)
+    }
+
+    /// Counts a decision for which nothing had to be looked up.
+    pub(super) fn count(&self, surface: Surface, decision: &Decision) {
+        self.decisions.count(surface, decision);
+    }
+
     /// The tenant a Check is about: the caller's own, if it has one, or the one asked for.
-    fn tenant(&self, caller: Option<&Caller>, name: &str, field: &str) -> Result<Option<TenantId>> {
-        let own = caller.and_then(|caller| caller.actor().tenant());
+    fn tenant(&self, caller: &Entered, name: &str, field: &str) -> Result<Option<TenantId>> {
+        let own = caller.tenant.as_ref();
         if name.is_empty() {
             return Ok(own.cloned());
         }
@@ -133,18 +174,42 @@ impl CheckApi {
     }
 }
 
+/// What is asked, borrowed from the message that asks it.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) credential: &'a str,
+    pub(super) secret_key: &'a str,
+    /// The tenant's name; empty for any.
+    pub(super) tenant: &'a str,
+    /// Where the tenant's name stands, for a refusal of it.
+    pub(super) field: &'a str,
+    pub(super) permissions: &'a [Permission<'a>],
+    /// The listener's own if empty.
+    pub(super) audience: &'a [String],
+    pub(super) source_ip: &'a str,
+    pub(super) referrer: &'a str,
+    pub(super) min_revision: i64,
+}
+
 /// Who asks.
 #[derive(Debug)]
-struct Asker {
+pub(super) struct Asker {
     metadata: MetadataMap,
     source_ip: String,
+    identity: Option<Identity>,
 }
 
 impl Asker {
-    fn of<T>(request: Request<T>) -> (Self, T) {
+    pub(super) fn of<T>(request: Request<T>) -> (Self, T) {
         let source_ip = source_ip(&request);
-        let (metadata, _, message) = request.into_parts();
-        (Self { metadata, source_ip }, message)
+        let (metadata, extensions, message) = request.into_parts();
+        (Self { metadata, source_ip, identity: Identity::of(&extensions) }, message)
+    }
+
+    /// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
+    pub(super) fn deadline(&self) -> Instant {
+        let longest = Instant::now() + MAX_WAIT;
+        deadline_of(self.metadata.as_ref()).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT).min(longest)
     }
 }
 
@@ -204,17 +269,11 @@ fn reason_out(reason: Reason) -> proto::Reason {
     }
 }
 
-fn principal_out(principal: &crate::check::Principal) -> proto::Principal {
+pub(super) fn principal_out(principal: &crate::check::Principal) -> proto::Principal {
     let Some(held) = principal.held() else {
         return proto::Principal { key: "root".to_owned(), ..proto::Principal::default() };
     };
     convert::principal_out(&held)
-}
-
-/// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
-fn deadline(metadata: &MetadataMap) -> Instant {
-    let longest = Instant::now() + MAX_WAIT;
-    deadline_of(metadata).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT).min(longest)
 }
 
 #[tonic::async_trait]
@@ -223,7 +282,7 @@ impl CheckService for CheckApi {
         let (asker, message) = Asker::of(request);
         let mut caller = self.enter(&asker)?;
         validate(&message, "")?;
-        let deadline = deadline(&asker.metadata);
+        let deadline = asker.deadline();
         Ok(Response::new(self.answer(&asker, &mut caller, message, "", deadline, Surface::Check).await?))
     }
 
@@ -233,7 +292,7 @@ impl CheckService for CheckApi {
     ) -> Result<Response<proto::BatchCheckResponse>, Status> {
         let (asker, proto::BatchCheckRequest { checks }) = Asker::of(request);
         let mut caller = self.enter(&asker)?;
-        let deadline = deadline(&asker.metadata);
+        let deadline = asker.deadline();
         if checks.len() > MAX_BATCH {
             return Err(Error::invalid("checks", format!("must hold at most {MAX_BATCH} checks")).into());
         }

@@ -242,7 +242,9 @@ impl KeyService for KeyApi {
         if credentials.is_empty() || credentials.len() > MAX_BATCH {
             return Err(Error::invalid("credentials", format!("must hold 1 to {MAX_BATCH} credentials")).into());
         }
-        let credentials = credentials.into_iter().map(Zeroizing::new).collect();
+        let credentials: Vec<_> = credentials.into_iter().map(Zeroizing::new).collect();
+        // While its sender is still there: anybody may send us texts that are never going to come.
+        self.api.desk.arrived(credentials.iter().map(|text| text.as_str()), call.deadline).await?;
         let revision =
             detached(possession::revoke_credentials(self.api.desk.clone(), call, credentials, reason)).await?;
         Ok(Response::new(proto::RevokeCredentialsResponse { revision }))

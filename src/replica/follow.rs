@@ -49,6 +49,8 @@ pub(super) struct Follower {
     id: String,
     address: String,
     member: Option<Member>,
+    /// What was followed before everything is loaded anew.
+    before: Option<Member>,
     /// What was read of the log did not fit: load anew, if the ledger is the one that was followed.
     is_in_doubt: bool,
     last_failure: String,
@@ -76,6 +78,7 @@ impl Follower {
             id: new_id(),
             address,
             member: None,
+            before: None,
             is_in_doubt: false,
             last_failure: String::new(),
         }
@@ -88,7 +91,14 @@ impl Follower {
             self.store.remove_all_but(&self.id).await?;
         }
         self.load().await?;
-        self.look().await
+        loop {
+            self.look().await?;
+            if self.shared.index.is_serving() {
+                return Ok(());
+            }
+            // Shut out while it loaded, most likely, and joined again.
+            sleep(self.timing.poll_interval()).await;
+        }
     }
 
     /// Follows until nobody is left who could ask.
@@ -255,13 +265,19 @@ impl Follower {
         self.shared.index.stop();
         tracing::warn!("everything is loaded anew: {reason}");
         self.shared.index.clear();
-        self.member = None;
+        self.progress.send_modify(|progress| progress.applied = 0);
+        self.before = self.member.take().or(self.before.take());
         self.load().await
     }
 
     /// Verifies the end of the ledger and puts all rows into the index, at the revision they belong to.
     async fn load(&mut self) -> Result<()> {
-        let polled = self.poll(0).await?;
+        let followed = self.before.as_ref().map_or(0, |before| before.applied().revision);
+        let polled = self.poll(followed).await?;
+        // However often loading failed in between: what was followed is not followed back.
+        if let Some(reason) = self.before.as_mut().and_then(|before| before.refusal(&polled)) {
+            return Err(Error::internal(reason));
+        }
         // What was changed while nobody followed would otherwise be taken for what was written.
         let verified = timeout(LOAD_TIMEOUT, self.store.verify(VERIFIED, VERIFIED_CHANGES)).await;
         verified.map_err(|_| Error::unavailable("the database does not answer"))??;
@@ -269,7 +285,7 @@ impl Follower {
         let now = self.clock.now();
         let is_forgotten = |change: &Change| match change {
             Change::Key(key) => key.is_forgotten(now),
-            Change::Token(token) => token.is_forgotten(now),
+            Change::Token(token) => token.kept_until() <= now,
             Change::Session(session) => session.is_forgotten(now),
             Change::Root(_) | Change::Tenant(_) | Change::User(_) | Change::Application(_) | Change::SigningKey(_) => {
                 false
@@ -284,6 +300,7 @@ impl Follower {
         let head = head.map_err(|_| Error::unavailable("the database does not answer"))??;
         let applied = head.revision;
         self.member = Some(Member::new(self.timing, polled.cluster_id, head));
+        self.before = None;
         self.is_in_doubt = false;
         self.progress.send_modify(|progress| progress.applied = applied);
         self.shared.hint.notify_one();

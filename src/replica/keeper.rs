@@ -16,7 +16,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How soon the database is asked again while somebody waits; each time twice as long, up to the longest.
+/// How soon the database is asked again while somebody waits; each time a quarter longer, up to the longest, so that
+/// what is seen is never much older than the wait was long.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -170,7 +171,7 @@ impl Keeper {
             if now >= self.next_question {
                 self.ask(revisions);
                 self.next_question = now + self.pause;
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                self.pause = (self.pause * 5 / 4).min(LONGEST_PAUSE);
             } else {
                 wake = self.next_question;
             }

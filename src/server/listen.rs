@@ -1,33 +1,32 @@
-//! Listeners: TCP or Unix sockets, gRPC or HTTP, each with the limits that keep one client from starving the others.
+//! Listeners: TCP or Unix sockets, with or without TLS, gRPC or HTTP, each with the limits that keep one client from
+//! starving the others. The loop that accepts is our own: it alone can close a connection that never says anything, count
+//! those of an address, and replace a certificate.
 
-use crate::config::Address;
+mod accept;
+mod app;
+mod caps;
+mod connection;
+mod preface;
+mod tls;
+
+use crate::config::{Address, Limits, TlsFiles, TransportConfig};
 use crate::error::{Error, Result};
-use crate::grpc::arrive::ArriveLayer;
-use crate::grpc::observe::ObserveLayer;
+use crate::telemetry::{ConnectionMeter, Listener};
+use accept::{Bound, accept};
+pub(super) use app::App;
+use connection::Terms;
 use hyper_util::rt::TokioIo;
-use std::os::unix::fs::FileTypeExt as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::time::Duration;
+use tls::Tls;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint};
 
-/// What h2 leaves unlimited or off (the Rapid Reset attack and its kin).
-const MAX_CONCURRENT_STREAMS: u32 = 256;
-const MAX_PENDING_ACCEPT_RESETS: usize = 20;
-
-/// A peer that is silent this long is asked whether it is still there, and dropped if it does not say so.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-enum Bound {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
+/// What the mode of a Unix socket never has, whatever the umask says: connecting takes the right to write.
+const OTHERS: u32 = 0o007;
 
 async fn bind(address: &Address) -> Result<(Bound, Address)> {
     let cannot = |error: std::io::Error| Error::unavailable(format!("cannot listen on {address}: {error}"));
@@ -40,9 +39,18 @@ async fn bind(address: &Address) -> Result<(Bound, Address)> {
         Address::Host { name, port } => tcp(TcpListener::bind((name.as_str(), *port)).await.map_err(cannot)?),
         Address::Unix(path) => {
             remove_stale_socket(path).await.map_err(cannot)?;
-            Ok((Bound::Unix(UnixListener::bind(path).map_err(cannot)?), address.clone()))
+            let listener = UnixListener::bind(path).map_err(cannot)?;
+            close_to_others(path).map_err(cannot)?;
+            Ok((Bound::Unix(listener), address.clone()))
         }
     }
+}
+
+/// The owner may connect, and its group as far as the umask says so; nobody else.
+fn close_to_others(path: &Path) -> std::io::Result<()> {
+    let mut permissions = std::fs::symlink_metadata(path)?.permissions();
+    permissions.set_mode(permissions.mode() & !OTHERS);
+    std::fs::set_permissions(path, permissions)
 }
 
 /// Removes what a server that did not end cleanly left behind; a socket that somebody answers is left alone.
@@ -54,60 +62,60 @@ async fn remove_stale_socket(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Binds a gRPC listener and has it served; the address it got.
-pub(super) async fn grpc(
-    tasks: &mut JoinSet<Result<()>>,
-    address: &Address,
-    routes: Routes,
-    (observe, arrive): (ObserveLayer, ArriveLayer),
-    mut stopped: watch::Receiver<bool>,
-) -> Result<Address> {
-    let (bound, local) = bind(address).await?;
-    let router = tonic::transport::Server::builder()
-        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_ACCEPT_RESETS))
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(observe)
-        .layer(arrive)
-        .add_routes(routes);
-    tasks.spawn(async move {
-        let signal = async move {
-            let _ended_either_way = stopped.wait_for(|stopped| *stopped).await;
-        };
-        let served = match bound {
-            Bound::Tcp(listener) => {
-                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-                router.serve_with_incoming_shutdown(incoming, signal).await
-            }
-            Bound::Unix(listener) => {
-                router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), signal).await
-            }
-        };
-        served.map_err(Error::internal)
-    });
-    Ok(local)
+/// Takes as many descriptors as this process may have. Many systems let it begin with far fewer, from times when that was
+/// meant for programs that could not count further, and one client could use them up.
+pub(super) fn take_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // What is refused leaves what there was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// Binds an HTTP listener and has it served; the address it got.
-pub(super) async fn http(
-    tasks: &mut JoinSet<Result<()>>,
-    address: &Address,
-    router: axum::Router,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<Address> {
-    let (bound, local) = bind(address).await?;
-    tasks.spawn(async move {
-        let signal = async move {
-            let _ended_either_way = stopped.wait_for(|stopped| *stopped).await;
+/// The listeners of a server, before they are bound.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    data_tls: Option<Tls>,
+    admin_tls: Option<Tls>,
+    ops_tls: Option<Tls>,
+    limits: Limits,
+    meter: ConnectionMeter,
+}
+
+impl Listeners {
+    /// Reads what TLS needs.
+    pub(super) fn new(config: &TransportConfig, meter: ConnectionMeter) -> Result<Self> {
+        let load =
+            |files: &Option<TlsFiles>, is_grpc| files.as_ref().map(|files| Tls::load(files, is_grpc)).transpose();
+        Ok(Self {
+            data_tls: load(&config.data_tls, true)?,
+            admin_tls: load(&config.admin_tls, true)?,
+            ops_tls: load(&config.ops_tls, false)?,
+            limits: config.limits,
+            meter,
+        })
+    }
+
+    /// Binds one and has it served; the address it got.
+    pub(super) async fn open(
+        &self,
+        tasks: &mut JoinSet<Result<()>>,
+        listener: Listener,
+        address: &Address,
+        app: App,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Address> {
+        let (bound, local) = bind(address).await?;
+        let (limits, meter) = (self.limits, self.meter.clone());
+        let tls = match listener {
+            Listener::Data => self.data_tls.clone(),
+            Listener::Admin => self.admin_tls.clone(),
+            Listener::Ops => self.ops_tls.clone(),
         };
-        let served = match bound {
-            Bound::Tcp(listener) => axum::serve(listener, router).with_graceful_shutdown(signal).await,
-            Bound::Unix(listener) => axum::serve(listener, router).with_graceful_shutdown(signal).await,
-        };
-        served.map_err(Error::internal)
-    });
-    Ok(local)
+        if let Some(tls) = tls.clone() {
+            tasks.spawn(tls.keep_current(listener, limits, meter.clone(), stopped.clone()));
+        }
+        tasks.spawn(accept(bound, listener, Terms { app, tls, limits }, meter, stopped.clone()));
+        Ok(local)
+    }
 }
 
 /// Connects to a listener of this process.

@@ -104,8 +104,9 @@ fn given(path: &Path) -> Result<MasterKey> {
 /// The issuer of JWTs: what the first start said, or where that process told its key set.
 pub(super) async fn issuer(store: &Store, config: &Config, ops_addr: &Address) -> Result<String> {
     let wanted = config.issuer.clone();
+    let scheme = if config.transport.ops_tls.is_some() { "https" } else { "http" };
     let default = || match ops_addr {
-        Address::Tcp(_) | Address::Host { .. } => format!("http://{ops_addr}"),
+        Address::Tcp(_) | Address::Host { .. } => format!("{scheme}://{ops_addr}"),
         Address::Unix(_) => "http://localhost".to_owned(),
     };
     let kept = store.settle(ISSUER, &wanted.clone().unwrap_or_else(default)).await?;

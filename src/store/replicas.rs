@@ -8,7 +8,7 @@ use super::draft::SHARD;
 use super::entity::{audit_event, ledger_head, replica};
 use super::failure::sort;
 use super::many::padded;
-use super::open::Store;
+use super::open::{Engine, Store};
 use super::rows::READER;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
@@ -201,8 +201,13 @@ impl Store {
 
     /// Polls (R2): the head, the own row, and the event at `applied`, in one statement.
     pub async fn poll(&self, id: &str, applied: i64) -> Result<Poll> {
-        let row = self.follower.query_one(&poll_statement(id, applied)).await.map_err(sort)?;
-        read_poll(&row.ok_or_else(|| Error::internal("the ledger has no head"))?).map_err(sort)
+        let row = self.follower.query_one(&poll_statement(id, applied, self.engine())).await.map_err(sort)?;
+        let row = row.ok_or_else(|| Error::internal("the ledger has no head"))?;
+        // What lags behind must not renew a lease: after a fail-over the connection may lead to one that was the primary.
+        if row.try_get::<i64>("", "standby").map_err(sort)? != 0 {
+            return Err(Error::unavailable("the database is a standby, or read-only"));
+        }
+        read_poll(&row).map_err(sort)
     }
 
     /// Reads the head, all replicas, and the events at `revisions`, in one statement (V2).
@@ -234,7 +239,16 @@ impl Store {
     }
 }
 
-fn poll_statement(id: &str, applied: i64) -> SelectStatement {
+/// Whether the database takes no writes, as a number.
+fn standby(engine: Engine) -> Expr {
+    match engine {
+        Engine::Sqlite => Expr::cust("0"),
+        Engine::Postgres => Expr::cust("CAST(CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END AS BIGINT)"),
+        Engine::MySql => Expr::cust("CAST(@@global.read_only AS SIGNED)"),
+    }
+}
+
+fn poll_statement(id: &str, applied: i64, engine: Engine) -> SelectStatement {
     let fencing = Query::select()
         .expr(Expr::col(replica::Column::Id).count())
         .from(replica::Entity)
@@ -251,6 +265,7 @@ fn poll_statement(id: &str, applied: i64) -> SelectStatement {
         .expr_as(Expr::col((replica::Entity, replica::Column::Applied)), Alias::new("applied"))
         .expr_as(Expr::col((audit_event::Entity, audit_event::Column::Chain)), Alias::new("chain_at"))
         .expr_as(Expr::SubQuery(None, Box::new(fencing.into())), Alias::new("fencing"))
+        .expr_as(standby(engine), Alias::new("standby"))
         .from(ledger_head::Entity)
         .join(JoinType::LeftJoin, replica::Entity, own)
         .join(JoinType::LeftJoin, audit_event::Entity, event)

@@ -16,16 +16,22 @@ pub enum Surface {
     Batch,
     /// `StreamCheck`, each of its checks.
     Stream,
+    /// Envoy's `Check`.
+    ExtAuthz,
+    /// The same where a denial is only told.
+    ExtAuthzObserve,
 }
 
 impl Surface {
-    const ALL: [Self; 3] = [Self::Check, Self::Batch, Self::Stream];
+    const ALL: [Self; 5] = [Self::Check, Self::Batch, Self::Stream, Self::ExtAuthz, Self::ExtAuthzObserve];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Check => "check",
             Self::Batch => "batch",
             Self::Stream => "stream",
+            Self::ExtAuthz => "ext_authz",
+            Self::ExtAuthzObserve => "ext_authz_observe",
         }
     }
 }

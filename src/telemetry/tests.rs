@@ -80,7 +80,7 @@ fn the_log_is_for_people_or_for_machines() {
 #[test]
 fn every_label_is_there_before_anything_is_counted() {
     let text = started().metrics().text().unwrap();
-    for surface in ["check", "batch", "stream"] {
+    for surface in ["check", "batch", "stream", "ext_authz", "ext_authz_observe"] {
         let allowed =
             format!("keyward_check_decisions_total{{decision=\"ALLOWED\",reason=\"\",surface=\"{surface}\"}} 0");
         assert!(text.contains(&allowed), "{text}");

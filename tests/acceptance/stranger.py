@@ -75,15 +75,16 @@ class Contract:
 class Server:
     """`keyward serve` on free ports and a database of its own."""
 
-    def __init__(self, folder, mail=None):
+    def __init__(self, folder, mail=None, more=(), credentials=None):
         self.folder = pathlib.Path(folder)
         self.mail = mail or ["--mail-dir", str(self.folder / "mail")]
+        self.more, self.credentials = list(more), credentials
         self.process = None
         self.start()
 
     def start(self):
         arguments = ["serve", "--log-format", "json", "--database-url", f"sqlite:{self.folder / 'keyward.db'}"]
-        arguments += ["--root-key-file", str(self.folder / "root.key"), *self.mail]
+        arguments += ["--root-key-file", str(self.folder / "root.key"), *self.mail, *self.more]
         for listener in ("data", "admin", "ops"):
             arguments += [f"--{listener}-addr", "127.0.0.1:0"]
         self.process = subprocess.Popen(
@@ -110,6 +111,12 @@ class Server:
         self.reader = threading.Thread(target=self.process.stderr.read)
         self.reader.start()
         self.root = (self.folder / "root.key").read_text().strip()
+
+    def channel(self, address):
+        """A connection to one of its listeners, with TLS if it has that."""
+        if self.credentials is None:
+            return grpc.insecure_channel(address)
+        return grpc.secure_channel(address, self.credentials)
 
     def terminate(self):
         """SIGTERM, and the exit code."""
@@ -139,13 +146,13 @@ class Grpc:
 
     def call(self, rpc, request, metadata=None):
         metadata = [("authorization", f"Bearer {self.credential}")] if metadata is None else metadata
-        with grpc.insecure_channel(self.server.admin) as channel:
+        with self.server.channel(self.server.admin) as channel:
             return self.contract.call(channel, rpc, request, metadata)
 
     def check(self, credential, *permissions, **more):
         """Whether it is allowed, and the reasons why not, by the listener that anyone on this machine may ask."""
         asked = [{"resource": resource, "action": action} for resource, action in permissions]
-        with grpc.insecure_channel(self.server.data) as channel:
+        with self.server.channel(self.server.data) as channel:
             reply = self.contract.call(
                 channel, "CheckService/Check", {"credential": credential, "permissions": asked, **more}
             )
@@ -212,7 +219,7 @@ class Stranger(unittest.TestCase):
         self.descriptors = self.folder / "keyward.binpb"
         subprocess.run([PROGRAM, "descriptors", "--out", self.descriptors], check=True, env=environment())
         self.contract = Contract(self.descriptors)
-        self.server = Server(self.folder, self.mail_arguments())
+        self.server = Server(self.folder, self.mail_arguments(), self.more_arguments(), self.credentials())
         self.addCleanup(self.server.kill)
         self.root = Grpc(self.server, self.contract, self.server.root)
         self.made = self.root.call(
@@ -222,6 +229,14 @@ class Stranger(unittest.TestCase):
 
     def mail_arguments(self):
         """How the server is told to send mail; by default into a folder."""
+        return None
+
+    def more_arguments(self):
+        """What else the server is told."""
+        return []
+
+    def credentials(self):
+        """Those of grpcio, where the server has TLS."""
         return None
 
     def mails(self, count):

@@ -10,6 +10,7 @@ mod mistakes;
 mod outage;
 mod pruned;
 mod relay;
+mod repeats;
 mod restored;
 mod site;
 

@@ -32,7 +32,8 @@ fn a_check_tells_its_answer_by_the_exit_code() {
     check("check --tenant").word("").exits(2);
     check("check --tenant nobody").exits(2).says("NOT_FOUND");
     check("check --server nowhere").exits(2).says("must be HOST:PORT");
-    check("check --server https://127.0.0.1:1").exits(2).says("TLS is not built yet");
+    check("check --server https://127.0.0.1:1 --tls-ca-file /nowhere").exits(2).says("--tls-ca-file");
+    check("check --server https://127.0.0.1:1 --tls-cert-file /nowhere").exits(2).says("--tls-key-file");
     t.line("check --credential-file").word("/nonexistent/file").exits(2).says("cannot read");
     check("check --min-revision 9000000 --timeout 1s").exits(2);
 }

@@ -1,6 +1,7 @@
 //! The real server on free ports in a temporary folder, and clients that hold only what a test is about.
 
 pub mod daemon;
+pub mod envoy;
 pub mod ledger;
 pub mod mailbox;
 pub mod mariadb;
@@ -237,11 +238,18 @@ impl TestServer {
 
     /// A server with other settings.
     pub async fn start_with(change: impl FnOnce(&mut ServeArgs)) -> Self {
+        Self::start_configured(change, |_| {}).await
+    }
+
+    /// The same with settings that no flag has.
+    pub async fn start_configured(change: impl FnOnce(&mut ServeArgs), configure: impl FnOnce(&mut Config)) -> Self {
         let dir = TempDir::new().unwrap();
         let mut args = args(&dir);
         change(&mut args);
+        let mut config = Config::load(args).unwrap();
+        configure(&mut config);
         let clock = Clock::default();
-        let mut server = Server::start(Config::load(args).unwrap(), clock.clone()).await.unwrap();
+        let mut server = Server::start(config, clock.clone()).await.unwrap();
         let root = server.take_root_credential().map(|root| root.expose().to_owned()).unwrap_or_default();
         let (admin, data) = (channel(server.admin_addr()), channel(server.data_addr()));
         Self { server: Some(server), dir, clock, root, admin, data }
@@ -252,6 +260,11 @@ impl TestServer {
         if let Some(server) = self.server.take() {
             server.shutdown().await.unwrap();
         }
+        self.start_again().await;
+    }
+
+    /// Starts the server on its database after [`TestServer::stop`].
+    pub async fn start_again(&mut self) {
         let server = Server::start(Config::load(args(&self.dir)).unwrap(), self.clock.clone()).await.unwrap();
         self.admin = channel(server.admin_addr());
         self.data = channel(server.data_addr());
@@ -311,6 +324,16 @@ impl TestServer {
             ..VerifyApplicationRequest::default()
         };
         self.nobody().applications().verify_application(request).await.unwrap().into_inner().secret
+    }
+
+    /// Where the running server answers Check.
+    pub fn data_addr(&self) -> String {
+        self.server.as_ref().unwrap().data_addr().to_string()
+    }
+
+    /// Where the running server answers everything.
+    pub fn admin_addr(&self) -> String {
+        self.server.as_ref().unwrap().admin_addr().to_string()
     }
 
     /// The admin listener as it is reached from another address of this machine.

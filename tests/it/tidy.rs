@@ -103,10 +103,10 @@ fn nothing_in_the_hot_room_waits_or_touches_the_disk() {
 #[test]
 fn only_the_rooms_at_the_wire_speak_grpc() {
     // `telemetry` sends OTLP by gRPC and names the option and the log target for it, nothing more.
-    let places = ["grpc", "server", "cli", "proto", "main", "telemetry"];
-    none(outside(&sources(), &places, &["tonic"]), "only `grpc`, `server`, `cli` and `proto` know tonic");
+    let places = ["grpc", "server", "cli", "client", "proto", "main", "telemetry"];
+    none(outside(&sources(), &places, &["tonic"]), "only `grpc`, `server`, `cli`, `client` and `proto` know tonic");
     let words = ["tonic::Status", "tonic::Request", "tonic::Response"];
-    none(outside(&sources(), &["grpc", "server", "cli"], &words), "only the wire handles gRPC messages");
+    none(outside(&sources(), &["grpc", "server", "cli", "client"], &words), "only the wire handles gRPC messages");
 }
 
 #[test]
@@ -189,6 +189,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grpc", &["check", "clock", "config", "desk", "domain", "error", "proto", "replica", "store", "telemetry"]),
     // `domain` for the form of credentials alone, which scanners are told.
     ("cli", &["domain", "proto"]),
+    ("client", &["proto"]),
 ];
 
 fn against_the_arrows(sources: &[Source]) -> Vec<String> {
@@ -214,7 +215,7 @@ fn a_room_names_only_the_rooms_that_its_arrows_lead_to() {
 const LONG: usize = 400;
 
 /// Files that are longer all the same, and how long they may be at most. May only ever shrink.
-const ALLOWED_LONG: &[(&str, usize)] = &[("desk/keys.rs", 505), ("grpc/observe/tests.rs", 440)];
+const ALLOWED_LONG: &[(&str, usize)] = &[("desk/keys.rs", 490), ("grpc/observe/tests.rs", 440)];
 
 fn too_long(sources: &[Source], allowed: &[(&str, usize)]) -> Vec<String> {
     let mut offences = Vec::new();

@@ -84,7 +84,7 @@ impl Index {
 
     fn prepare_session(&self, session: &Session) -> Prepared {
         let place = Place::new(&session.tenant, Collection::Sessions, session.id.as_str());
-        self.note_end(session.expire_time, &place);
+        self.note_end(session.expire_time.after(TOKEN_RETENTION), &place);
         let secret = SecretEntry {
             digest: session.digest,
             version: session.based_revision,
@@ -96,7 +96,7 @@ impl Index {
 
     fn prepare_token(&self, token: &AccessToken) -> Prepared {
         let place = Place::new(&token.tenant, Collection::Tokens, token.id.as_str());
-        self.note_end(token.expire_time, &place);
+        self.note_end(token.kept_until(), &place);
         let (collection, id) = token.parent.place();
         let parent = Place::new(&token.tenant, collection, id);
         let entry = Entry::Token(Arc::new(TokenEntry { facts: token.facts(), parent, digest: token.digest }));
@@ -137,8 +137,8 @@ impl Index {
         things.into_iter().for_each(|(number, count)| reserve(self.things.get(number), count));
     }
 
-    fn note_end(&self, expire_time: Time, place: &Place) {
-        self.ending.lock().insert((expire_time.after(TOKEN_RETENTION), place.clone()));
+    fn note_end(&self, kept_until: Time, place: &Place) {
+        self.ending.lock().insert((kept_until, place.clone()));
     }
 
     /// The cell of a tenant; one that was not known stands as deleted until the change that made it is in.

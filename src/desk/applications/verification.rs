@@ -83,9 +83,9 @@ pub async fn verify(desk: Desk, call: Call, name: ApplicationName, token: Digest
         actor: application.name(),
         credential_id: String::new(),
         subject: application.name(),
+        detail: call.noted(json!({ "before": before, "after": describe(&application) })),
         request_id: call.request_id,
         source_ip: call.source_ip,
-        detail: json!({ "before": before, "after": describe(&application) }),
     };
     let changes = vec![Change::Application(Box::new(application.clone()))];
     let revision = desk.commit(draft, changes, entry, None, call.deadline).await?;

@@ -29,7 +29,7 @@ pub struct Inspection {
 
 /// What a token or session is worth; `None` if it is not in force or the caller may not see it.
 pub async fn introspect(desk: &Desk, caller: &Caller, call: &Call, text: &str) -> Result<Option<Inspection>> {
-    desk.arrived(text, call.deadline).await?;
+    desk.arrived([text], call.deadline).await?;
     let answer = desk.index.ask(text, &Query::default(), desk.clock.now())?;
     // Where it may be used from, and by whom, is for a Check to say.
     let is_active = answer.decision.reasons().iter().all(|reason| {
@@ -61,8 +61,8 @@ fn place<'a>(held: &Held<'a>) -> Option<(Collection, &'a str)> {
 
 /// Ends a token or a session; an unknown one is ended already. Answers with the revision by which it was.
 pub async fn revoke(desk: Desk, caller: Caller, call: Call, text: Zeroizing<String>) -> Result<i64> {
-    desk.arrived(&text, call.deadline).await?;
-    let jwt = desk.index.jwt(&text, desk.clock.now());
+    desk.arrived([text.as_str()], call.deadline).await?;
+    let jwt = desk.index.known_jwt(&text, desk.clock.now())?;
     let edit = desk.edit(&caller, call).await?;
     let digest = Digest::of(text.as_bytes());
     let is_own = |tenant: &TenantId| edit.actor.tenant().is_none_or(|own| own == tenant);

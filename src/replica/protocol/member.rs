@@ -68,13 +68,8 @@ impl Member {
         if polled.cluster_id != self.cluster_id {
             return Next::Reload;
         }
-        if let Some(reason) = self.contradiction(polled) {
-            self.refused = Some(reason.clone());
+        if let Some(reason) = self.refusal(polled) {
             return Next::Refuse(reason);
-        }
-        // What was refused once stays refused, even if the ledger has grown past what is applied since then.
-        if let Some(reason) = &self.refused {
-            return Next::Refuse(reason.clone());
         }
         if !polled.is_member {
             return Next::Rejoin;
@@ -83,6 +78,16 @@ impl Member {
             return Next::CatchUpByLoading;
         }
         if polled.head == self.applied { Next::Renew } else { Next::Apply }
+    }
+
+    /// Why the ledger is not followed, nor loaded in place of what was followed, before an operator has adopted it.
+    pub fn refusal(&mut self, polled: &Polled) -> Option<String> {
+        if polled.cluster_id != self.cluster_id {
+            return None;
+        }
+        // What was refused once stays refused, even if the ledger has grown past what is applied since then.
+        self.refused = self.contradiction(polled).or(self.refused.take());
+        self.refused.clone()
     }
 
     /// Why the ledger cannot be the continuation of what is applied.
@@ -157,6 +162,17 @@ mod tests {
         assert_eq!(member.valid_until(sent, &ahead), None, "nothing is renewed before it is applied");
         member.applied_up_to(head(7, 7));
         assert_eq!(member.valid_until(sent, &ahead), Some(sent.after(Timing::DEFAULT_LEASE)));
+    }
+
+    #[test]
+    fn what_was_followed_is_not_loaded_back() {
+        let known = Polled { chain_at_applied: Some(vec![5]), ..polled(9, 9) };
+        assert_eq!(member().refusal(&known), None);
+        assert!(member().refusal(&polled(4, 4)).is_some_and(|reason| reason.contains("went back")));
+        let adopted = Polled { cluster_id: "b".to_owned(), ..polled(4, 4) };
+        assert_eq!(member().refusal(&adopted), None, "an operator has said so");
+        let mut member = member();
+        assert!(member.refusal(&polled(4, 4)).is_some() && member.refusal(&known).is_some(), "not by waiting");
     }
 
     #[test]

@@ -141,8 +141,11 @@ impl Lead {
     pub(super) fn next(&mut self, is_full: bool) -> Option<Place> {
         if !is_full {
             let mut queue = self.store.groups.queue.lock();
-            if let Some(next) = queue.waiting.pop_front() {
-                return Some(next.place);
+            // Those who have gone away must not cost those behind them a transaction each.
+            while let Some(next) = queue.waiting.pop_front() {
+                if !next.place.is_closed() {
+                    return Some(next.place);
+                }
             }
             queue.is_led = false;
             self.is_over = true;
@@ -184,5 +187,24 @@ impl Drop for Lead {
         } else {
             drop(self.give_up());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test]
+    async fn whoever_has_gone_away_has_no_turn() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("keyward.db").display());
+        let store = Store::open(&url, Clock::default()).await.unwrap();
+        let ((gone, _), (here, _waits)) = (oneshot::channel(), oneshot::channel());
+        let waiting = [gone, here].map(|place| Waiting { place, wants: Wants::default(), is_read: false });
+        store.groups.queue.lock().waiting.extend(waiting);
+        let mut lead = Lead { store, has_begun: true, is_over: false };
+        assert!(lead.next(false).is_some_and(|next| !next.is_closed()));
+        assert!(lead.next(false).is_none());
     }
 }

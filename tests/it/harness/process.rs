@@ -145,6 +145,11 @@ impl Process {
         Endpoint::from_shared(format!("http://{}", self.admin_addr)).unwrap().connect_lazy()
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it logged since it was serving, so far.
     pub fn logged(&self) -> String {
         self.since.lock().clone()
