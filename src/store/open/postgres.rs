@@ -82,10 +82,6 @@ pub(super) fn pool(options: &PgConnectOptions, purpose: Purpose, lease: Duration
         .connect_lazy(true)
         .map_sqlx_postgres_opts(move |_| session.clone())
         .map_sqlx_postgres_pool_opts(move |options| {
-            if purpose == Purpose::Keeper {
-                // It begins nothing.
-                return options;
-            }
             // A `BEGIN` that was dropped in flight leaves a transaction open that nobody knows of.
             options.after_release(move |connection, _| {
                 Box::pin(taken_back(sqlx::Executor::execute(connection, "ROLLBACK"), lease))
