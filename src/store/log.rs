@@ -1,5 +1,7 @@
 //! The ledger as a follower reads it: everything at one revision, and what came after.
 
+mod entries;
+
 use super::chain;
 use super::draft::{Draft, SHARD};
 use super::entity::{audit_event, ledger_change, ledger_head};
@@ -9,6 +11,7 @@ use super::rows::check_reader;
 use crate::domain::change::Change;
 pub use crate::domain::change::Head;
 use crate::error::{Error, Result};
+use entries::{Logged, read_entry, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
@@ -124,24 +127,23 @@ impl Store {
         let mut rows = self.log_rows(from.revision, last, Some(MAX_CHANGES.saturating_add(1))).await?;
         let mut last = last;
         if rows.len() as u64 > MAX_CHANGES {
-            let beyond = rows.last().map_or(last, |row| row.rev);
+            let beyond = rows.last().map_or(last, Logged::revision);
             last = beyond.saturating_sub(1).max(from.revision.saturating_add(1));
             if last == beyond {
                 rows = self.log_rows(from.revision, last, None).await?;
             }
-            rows.retain(|row| row.rev <= last);
+            rows.retain(|row| row.revision() <= last);
         }
-        let events = audit_event::Entity::find()
-            .filter(audit_event::Column::Revision.gt(from.revision))
-            .filter(audit_event::Column::Revision.lte(last))
-            .order_by_asc(audit_event::Column::Revision)
-            .all(&self.follower)
-            .await
-            .map_err(sort)?;
+        let mut events = Vec::new();
         let mut payloads: HashMap<i64, Vec<String>> = HashMap::new();
         for row in rows {
-            check_reader(row.min_reader)?;
-            payloads.entry(row.rev).or_default().push(row.payload);
+            match row {
+                Logged::Event(event) => events.push(event),
+                Logged::Change { revision, min_reader, payload } => {
+                    check_reader(min_reader)?;
+                    payloads.entry(revision).or_default().push(payload);
+                }
+            }
         }
         let mut links = Vec::with_capacity(events.len());
         let mut before = from.clone();
@@ -157,17 +159,9 @@ impl Store {
         }
     }
 
-    async fn log_rows(&self, from: i64, last: i64, limit: Option<u64>) -> Result<Vec<ledger_change::Model>> {
-        ledger_change::Entity::find()
-            .filter(ledger_change::Column::Shard.eq(SHARD))
-            .filter(ledger_change::Column::Rev.gt(from))
-            .filter(ledger_change::Column::Rev.lte(last))
-            .order_by_asc(ledger_change::Column::Rev)
-            .order_by_asc(ledger_change::Column::Seq)
-            .limit(limit)
-            .all(&self.follower)
-            .await
-            .map_err(sort)
+    async fn log_rows(&self, from: i64, last: i64, limit: Option<u64>) -> Result<Vec<Logged>> {
+        let rows = self.follower.query_all(&statement(from, last, limit)).await.map_err(sort)?;
+        rows.iter().map(|row| read_entry(row).map_err(sort)).collect()
     }
 
     /// Moves the floor of the log up to `floor` and deletes what is below it. Only the one that moves it deletes.

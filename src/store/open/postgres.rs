@@ -52,6 +52,8 @@ fn session(options: &PgConnectOptions, purpose: Purpose, lease: Duration) -> PgC
         Purpose::Writer | Purpose::Registry => options.options([
             // A plan that is kept from when a table was small must not read all of it when it is large.
             ("enable_seqscan", "off".to_owned()),
+            // Where a small table is read whole all the same, that counts as so dear that it would be compiled each time.
+            ("jit", "off".to_owned()),
             ("idle_in_transaction_session_timeout", millis(quarter)),
             ("statement_timeout", millis(STATEMENT_TIMEOUT)),
         ]),

@@ -188,9 +188,8 @@ async fn a_group_on(store: &Store, is_read_ahead: bool) {
     let done = deeds.iter().filter(|(_, _, wanted)| *wanted == Told::Done).count() as i64;
     assert_eq!(store.verify(i64::MAX, 1_000_000).await.unwrap().revision, before + done);
     let described = texts(store, "SELECT description FROM api_key WHERE id = 'shared'").await;
-    let times = deeds.iter().filter(|(_, deed, wanted)| {
-        matches!(deed, Deed::Describe("shared", _)) && *wanted == Told::Done
-    });
+    let times =
+        deeds.iter().filter(|(_, deed, wanted)| matches!(deed, Deed::Describe("shared", _)) && *wanted == Told::Done);
     assert_eq!(described, BTreeSet::from([" once more".repeat(times.count())]), "nobody's words were lost");
 }
 
@@ -331,4 +330,3 @@ async fn what_was_read_ahead_gives_way_to_what_the_group_writes() {
     }
     assert_eq!(seen, [(false, false), (true, false), (true, false), (true, true), (true, true)]);
 }
-
