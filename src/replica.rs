@@ -8,6 +8,7 @@ mod follow;
 mod keeper;
 mod outside;
 pub mod protocol;
+mod prune;
 
 use crate::check::Index;
 use crate::clock::{Clock, boot_time};
@@ -19,6 +20,7 @@ use keeper::{Barrier, Keeper, Request};
 pub use outside::settle_from_outside;
 use parking_lot::Mutex;
 use protocol::{Outcome, Timing};
+use prune::prune;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -292,8 +294,8 @@ pub async fn follow(store: Store, index: Arc<Index>, clock: &Clock, timing: Timi
         if ready.send(started).is_err() || !is_started {
             return follower.leave().await;
         }
-        let mut keeper = Keeper::new(store.clone(), timing, Arc::clone(&shared), progress, incoming);
-        let told = live(&store, &shared, &mut follower, &mut keeper, leaving).await;
+        let mut keeper = Keeper::new(store.clone(), timing, Arc::clone(&shared), progress.clone(), incoming);
+        let told = live(&store, &shared, progress, &mut follower, &mut keeper, leaving).await;
         store.close_follower().await;
         if let Some(told) = told {
             // Whoever asked may not wait for the answer.
@@ -338,6 +340,7 @@ async fn hear(mut hints: Hints, shared: &Shared) -> Error {
 async fn live(
     store: &Store,
     shared: &Shared,
+    progress: watch::Receiver<Progress>,
     follower: &mut Follower,
     keeper: &mut Keeper,
     mut leaving: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
@@ -346,6 +349,7 @@ async fn live(
         () = follower.run() => None,
         () = keeper.run() => None,
         () = listen(store, shared) => None,
+        () = prune(store, progress) => None,
         told = leaving.recv() => told,
     };
     follower.leave().await;

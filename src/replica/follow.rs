@@ -23,10 +23,6 @@ const STRIDE: i64 = 256;
 const VERIFIED: i64 = 10_000;
 const VERIFIED_CHANGES: u64 = 50_000;
 
-/// How many revisions the log keeps at least, and how many more there may be before it is pruned.
-const KEPT: i64 = 100_000;
-const PRUNE_EVERY: i64 = 10_000;
-
 /// How long after a poll the next may begin that is asked for by credentials nobody here knows: whoever sends such
 /// must not have the database asked without end.
 const LOOK_GAP: Duration = Duration::from_millis(10);
@@ -307,19 +303,12 @@ impl Follower {
         Ok(())
     }
 
-    /// What is done now and then: say where this replica serves, prune the log.
+    /// What is done now and then: say where this replica serves.
     async fn tend(&mut self) -> Result<()> {
         let address = self.shared.address.lock().clone();
         if address != self.address && self.member.is_some() {
             self.store.announce(&self.id, &address).await?;
             self.address = address;
-        }
-        let (head, floor) = {
-            let progress = self.progress.borrow();
-            (progress.head, progress.floor)
-        };
-        if head.saturating_sub(floor) > KEPT + PRUNE_EVERY {
-            self.store.prune(head.saturating_sub(KEPT)).await?;
         }
         Ok(())
     }

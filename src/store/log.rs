@@ -138,7 +138,7 @@ impl Store {
         let mut payloads: HashMap<i64, Vec<String>> = HashMap::new();
         for row in rows {
             match row {
-                Logged::Event(event) => events.push(event),
+                Logged::Event(event) => events.push(*event),
                 Logged::Change { revision, min_reader, payload } => {
                     check_reader(min_reader)?;
                     payloads.entry(revision).or_default().push(payload);

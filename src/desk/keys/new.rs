@@ -11,7 +11,11 @@ impl NewKey {
     /// What making it will read, if the caller's own owner is still who it was.
     pub(super) fn wants(&self, caller: &Caller) -> Wants {
         let owner = self.parent.owner.clone().or_else(|| caller.actor().owner());
-        Wants::of(caller.proof()).name(&self.parent.tenant, owner.as_ref(), &self.display_name)
+        let wants = Wants::of(caller.proof()).name(&self.parent.tenant, owner.as_ref(), &self.display_name);
+        match &self.id {
+            Some(id) => wants.key(&self.parent.tenant, id),
+            None => wants,
+        }
     }
 
     /// The regular key that this becomes; without an expiry of its own it gets the caller's.

@@ -7,7 +7,7 @@ use sea_orm::{DbErr, QueryResult};
 
 /// What the log says of a revision: its event, then its changes.
 pub(super) enum Logged {
-    Event(audit_event::Model),
+    Event(Box<audit_event::Model>),
     Change { revision: i64, min_reader: i32, payload: String },
 }
 
@@ -76,7 +76,7 @@ pub(super) fn read_entry(row: &QueryResult) -> Result<Logged, DbErr> {
         let (min_reader, payload) = (row.try_get("", "min_reader")?, row.try_get("", "content")?);
         return Ok(Logged::Change { revision, min_reader, payload });
     }
-    Ok(Logged::Event(audit_event::Model {
+    Ok(Logged::Event(Box::new(audit_event::Model {
         revision,
         kind: row.try_get("", "kind")?,
         tenant_id: row.try_get("", "tenant_id")?,
@@ -89,5 +89,5 @@ pub(super) fn read_entry(row: &QueryResult) -> Result<Logged, DbErr> {
         detail: row.try_get("", "content")?,
         changes_hash: row.try_get("", "changes_hash")?,
         chain: row.try_get("", "chain")?,
-    }))
+    })))
 }
