@@ -32,7 +32,7 @@ use crate::domain::user::{Role, User};
 use crate::error::{Error, Result};
 use crate::keyring::Keyring;
 use crate::replica::Ledger;
-use crate::store::{Committed, Draft, Entry, Replay, RowDirectory, Store};
+use crate::store::{Committed, Draft, Entry, Replay, RowDirectory, Store, Wants};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -161,7 +161,17 @@ pub(crate) struct Edit<'a> {
 impl Desk {
     /// Starts a mutation by `caller`.
     pub(crate) async fn edit(&self, caller: &Caller, call: Call) -> Result<Edit<'_>> {
-        let draft = self.store.begin().await?;
+        self.edit_with(caller, call, Wants::of(caller.proof())).await
+    }
+
+    /// The same of a mutation of this key.
+    pub(crate) async fn edit_key(&self, caller: &Caller, call: Call, name: &KeyName) -> Result<Edit<'_>> {
+        self.edit_with(caller, call, Wants::of(caller.proof()).key(&name.tenant, &name.id)).await
+    }
+
+    /// The same of one that will read what it `wants`.
+    pub(crate) async fn edit_with(&self, caller: &Caller, call: Call, wants: Wants) -> Result<Edit<'_>> {
+        let draft = self.store.begin_with(wants).await?;
         let actor = draft.readmit(caller.proof(), &caller.query()).await?;
         Ok(Edit {
             desk: self,

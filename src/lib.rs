@@ -67,7 +67,9 @@
 //! the polled head is in, the index may answer for a lease from when the poll was *sent*; only then is it confirmed.
 //!
 //! **Mutations that wait together** share a transaction (`store/group.rs`): each has its turn, its own revision and a
-//! savepoint, one COMMIT makes them all durable, and none is answered before it has returned.
+//! savepoint, one COMMIT makes them all durable, and none is answered before it has returned. What they will rest on is
+//! read for all of them at once, after the head was locked (`store/group/ahead.rs`), and what they write goes to the
+//! database together (`store/many.rs`), unless one must see what another wrote.
 //!
 //! **A token or session at a Check.** Its digest leads to a thing like any other ([`check::Index`] holds keys, applications,
 //! tokens and sessions in one map by place); from there the entry is followed to what it was made from, to the application

@@ -14,6 +14,7 @@ mod hints;
 mod import;
 mod log;
 mod mail;
+mod many;
 mod migration;
 mod open;
 mod passwords;
@@ -27,6 +28,7 @@ mod snapshot;
 mod write;
 
 pub use draft::{Committed, Draft, Entry, Replay};
+pub use group::Wants;
 pub use hints::Hints;
 pub use log::{Batch, Head};
 pub use mail::QueuedMail;

@@ -77,7 +77,7 @@ pub struct Issued {
 
 /// Makes a regular key.
 pub async fn create(desk: Desk, caller: Caller, call: Call, new: NewKey) -> Result<Issued> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_with(&caller, call, new.wants(&caller)).await?;
     // A replay is answered whatever has become of the parent since.
     if let Some((subject, revision)) = edit.replayed(new.replay.as_ref()).await? {
         return replayed(edit, &subject, revision).await;
@@ -180,7 +180,7 @@ pub async fn update(
     patch: KeyPatch,
     etag: String,
 ) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "update", &etag).await?;
     refuse_terminal(&key)?;
     let before = key.clone();
@@ -280,7 +280,7 @@ pub async fn rotate(
     etag: String,
     replay: Option<Replay>,
 ) -> Result<Issued> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     // The etag comes after the replay: the first attempt has changed it.
     let key = edit.key(&name, "rotate", "").await?;
     if let Some((subject, revision)) = edit.replayed(replay.as_ref()).await? {
@@ -331,7 +331,7 @@ pub async fn finish_rotation(
     name: KeyName,
     etag: String,
 ) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "finish", &etag).await?;
     refuse_terminal(&key)?;
     if key.kind == KeyType::DefaultPublic {
@@ -356,7 +356,7 @@ pub async fn generate_secret_key(
     name: KeyName,
     etag: String,
 ) -> Result<(Changed<Key>, Credential)> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "generate", &etag).await?;
     refuse_terminal(&key)?;
     refuse_expired(&key, edit.now())?;
@@ -375,7 +375,7 @@ pub async fn generate_secret_key(
 
 /// Refuses a key until it is activated.
 pub async fn suspend(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "suspend", &etag).await?;
     refuse_unless_regular(&key, "suspended")?;
     refuse_terminal(&key)?;
@@ -393,7 +393,7 @@ pub async fn suspend(desk: Desk, caller: Caller, call: Call, name: KeyName, etag
 
 /// Lets a suspended key count again.
 pub async fn activate(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "activate", &etag).await?;
     refuse_terminal(&key)?;
     edit.confer_key(&key).await?;
@@ -418,7 +418,7 @@ pub async fn revoke(
     reason: RevocationReason,
     etag: String,
 ) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "revoke", &etag).await?;
     refuse_unless_regular(&key, "revoked")?;
     if key.revocation.is_some() {
@@ -433,7 +433,7 @@ pub async fn revoke(
 
 /// Deletes a key; it can be undeleted for 30 days.
 pub async fn delete(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "delete", &etag).await?;
     refuse_unless_regular(&key, "deleted")?;
     if key.delete_time.is_some() {
@@ -449,7 +449,7 @@ pub async fn delete(desk: Desk, caller: Caller, call: Call, name: KeyName, etag:
 
 /// Brings a deleted key back in the state it had.
 pub async fn undelete(desk: Desk, caller: Caller, call: Call, name: KeyName, etag: String) -> Result<Changed<Key>> {
-    let edit = desk.edit(&caller, call).await?;
+    let edit = desk.edit_key(&caller, call, &name).await?;
     let mut key = edit.key(&name, "undelete", &etag).await?;
     let before = describe(&key);
     if key.delete_time.take().is_none() {

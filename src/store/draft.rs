@@ -4,7 +4,7 @@
 
 use super::entity::{api_key, replay, tenant, tenant_user};
 use super::failure::sort;
-use super::group::{Cache, Ending, Turn, Wish};
+use super::group::{Cache, Ending, Turn, Wants, Wish};
 use super::mail::MailMark;
 use super::open::Store;
 use super::rows;
@@ -80,7 +80,12 @@ pub struct Draft {
 impl Store {
     /// Starts a mutation: waits for its turn, under the lock of the ledger's head.
     pub async fn begin(&self) -> Result<Draft> {
-        let turn = self.turn().await?;
+        self.begin_with(Wants::default()).await
+    }
+
+    /// The same of one that will read what it `wants`: that is read for all who wait at once.
+    pub async fn begin_with(&self, wants: Wants) -> Result<Draft> {
+        let turn = self.turn(wants).await?;
         Ok(Draft { turn, now: self.clock.now(), mail: self.mail_mark(), seen: Seen::default() })
     }
 }
@@ -276,6 +281,11 @@ impl Draft {
             return Ok(false);
         }
         let name_key = rows::name_key(key.owner.as_ref(), &key.display_name);
+        let name = (key.tenant.clone(), name_key.clone());
+        let known = self.turn.work.cache.lock().names.get(&name).cloned();
+        if let Some(holder) = known {
+            return Ok(holder.is_some_and(|holder| holder != key.id));
+        }
         // A name that waits to be written settles it. One that is written may wait to be given up.
         if self.turn.work.delayed.lock().holds_name(&key.tenant, &name_key) {
             self.turn.settle().await?;

@@ -7,6 +7,7 @@
 //! if it fails, or is dropped, the others are spared. Nobody waits for anything but the database while a group is open,
 //! and every wait ends.
 
+mod ahead;
 mod cache;
 mod delayed;
 mod lead;
@@ -14,6 +15,7 @@ mod lost;
 mod queue;
 mod record;
 
+pub use ahead::Wants;
 pub(super) use cache::Cache;
 pub(super) use queue::Groups;
 

@@ -3,34 +3,19 @@
 use super::draft::Draft;
 use super::entity::{access_token, api_key, api_key_secret, application_secret, root_secret, user_session};
 use super::failure::sort;
+use super::many::{CHUNK, insert};
 use super::rows;
 use crate::domain::change::Change;
 use crate::domain::credential::Digest;
 use crate::domain::key::Key;
 use crate::domain::name::{KeyId, Owner, TenantId};
 use crate::error::Result;
-use sea_orm::{ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 use std::collections::{HashMap, HashSet};
-
-/// How many rows one statement inserts, or asks for: below what every engine takes as parameters.
-const CHUNK: usize = 500;
 
 /// Whether these changes are new keys and nothing else, and more than one.
 pub(super) fn is_bulk(changes: &[Change]) -> bool {
     changes.len() > 1 && changes.iter().all(|change| matches!(change, Change::Key(_)) && change.is_new())
-}
-
-/// Inserts new rows, many with each statement.
-pub(super) async fn insert<A: ActiveModelTrait + Send>(
-    mut rows: Vec<A>,
-    transaction: &DatabaseTransaction,
-) -> Result<()> {
-    while !rows.is_empty() {
-        let rest = rows.split_off(rows.len().min(CHUNK));
-        A::Entity::insert_many(rows).exec_without_returning(transaction).await.map_err(sort)?;
-        rows = rest;
-    }
-    Ok(())
 }
 
 impl Draft {

@@ -1,5 +1,7 @@
 //! The ledger as a follower reads it: everything at one revision, and what came after.
 
+mod entries;
+
 use super::chain;
 use super::draft::{Draft, SHARD};
 use super::entity::{audit_event, ledger_change, ledger_head};
@@ -9,6 +11,7 @@ use super::rows::check_reader;
 use crate::domain::change::Change;
 pub use crate::domain::change::Head;
 use crate::error::{Error, Result};
+use entries::{Logged, read_entry, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
@@ -18,9 +21,6 @@ const VERIFY_STRIDE: i64 = 256;
 
 /// How many changes are read at a time, where one revision does not have more.
 const MAX_CHANGES: u64 = 10_000;
-
-/// So many revisions are read without asking first how much they changed.
-const FEW: i64 = 8;
 
 /// How many revisions are deleted from the log at a time.
 const PRUNE_STRIDE: i64 = 1000;
@@ -123,28 +123,27 @@ impl Store {
     /// the same without a transaction.
     async fn links_between(&self, from: &Head, to: i64, limit: i64) -> Result<Vec<(Head, Vec<String>)>> {
         let last = from.revision.saturating_add(limit).min(to);
-        let last =
-            if last.saturating_sub(from.revision) > FEW { self.last_of_few(from.revision, last).await? } else { last };
-        let events = audit_event::Entity::find()
-            .filter(audit_event::Column::Revision.gt(from.revision))
-            .filter(audit_event::Column::Revision.lte(last))
-            .order_by_asc(audit_event::Column::Revision)
-            .all(&self.follower)
-            .await
-            .map_err(sort)?;
+        // An import changes a thousand things with each revision: of such, fewer at a time.
+        let mut rows = self.log_rows(from.revision, last, Some(MAX_CHANGES.saturating_add(1))).await?;
+        let mut last = last;
+        if rows.len() as u64 > MAX_CHANGES {
+            let beyond = rows.last().map_or(last, Logged::revision);
+            last = beyond.saturating_sub(1).max(from.revision.saturating_add(1));
+            if last == beyond {
+                rows = self.log_rows(from.revision, last, None).await?;
+            }
+            rows.retain(|row| row.revision() <= last);
+        }
+        let mut events = Vec::new();
         let mut payloads: HashMap<i64, Vec<String>> = HashMap::new();
-        let rows = ledger_change::Entity::find()
-            .filter(ledger_change::Column::Shard.eq(SHARD))
-            .filter(ledger_change::Column::Rev.gt(from.revision))
-            .filter(ledger_change::Column::Rev.lte(last))
-            .order_by_asc(ledger_change::Column::Rev)
-            .order_by_asc(ledger_change::Column::Seq)
-            .all(&self.follower)
-            .await
-            .map_err(sort)?;
         for row in rows {
-            check_reader(row.min_reader)?;
-            payloads.entry(row.rev).or_default().push(row.payload);
+            match row {
+                Logged::Event(event) => events.push(*event),
+                Logged::Change { revision, min_reader, payload } => {
+                    check_reader(min_reader)?;
+                    payloads.entry(revision).or_default().push(payload);
+                }
+            }
         }
         let mut links = Vec::with_capacity(events.len());
         let mut before = from.clone();
@@ -160,23 +159,9 @@ impl Store {
         }
     }
 
-    /// An import changes a thousand things with each revision: of such, fewer at a time.
-    async fn last_of_few(&self, from: i64, last: i64) -> Result<i64> {
-        let beyond = ledger_change::Entity::find()
-            .select_only()
-            .column(ledger_change::Column::Rev)
-            .filter(ledger_change::Column::Shard.eq(SHARD))
-            .filter(ledger_change::Column::Rev.gt(from))
-            .filter(ledger_change::Column::Rev.lte(last))
-            .order_by_asc(ledger_change::Column::Rev)
-            .order_by_asc(ledger_change::Column::Seq)
-            .offset(MAX_CHANGES)
-            .limit(1)
-            .into_tuple::<i64>()
-            .one(&self.follower)
-            .await
-            .map_err(sort)?;
-        Ok(beyond.map_or(last, |beyond| beyond.saturating_sub(1).max(from.saturating_add(1))))
+    async fn log_rows(&self, from: i64, last: i64, limit: Option<u64>) -> Result<Vec<Logged>> {
+        let rows = self.follower.query_all(&statement(from, last, limit)).await.map_err(sort)?;
+        rows.iter().map(|row| read_entry(row).map_err(sort)).collect()
     }
 
     /// Raises the floor of the log to `floor`; whether it was lower.

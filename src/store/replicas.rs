@@ -7,6 +7,7 @@
 use super::draft::SHARD;
 use super::entity::{audit_event, ledger_head, replica};
 use super::failure::sort;
+use super::many::padded;
 use super::open::{Engine, Store};
 use super::rows::READER;
 use crate::error::{Error, Result};
@@ -327,7 +328,7 @@ fn roll_statement(revisions: &[i64]) -> SelectStatement {
     );
     events
         .from(audit_event::Entity)
-        .and_where(Expr::col(audit_event::Column::Revision).is_in(revisions.iter().copied()));
+        .and_where(Expr::col(audit_event::Column::Revision).is_in(padded(revisions.iter().copied())));
     let mut head = select(
         IS_HEAD,
         [

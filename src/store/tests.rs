@@ -33,9 +33,9 @@ impl<F: Future> Future for Dropped<F> {
 #[path = "../../tests/it/harness/daemon.rs"]
 mod daemon;
 #[path = "../../tests/it/harness/mariadb.rs"]
-mod mariadb;
+pub(super) mod mariadb;
 #[path = "../../tests/it/harness/postgres.rs"]
-mod postgres;
+pub(super) mod postgres;
 
 async fn number(db: &DatabaseConnection, sql: &str) -> Result<i64, DbErr> {
     let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await?;

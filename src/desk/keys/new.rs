@@ -1,11 +1,23 @@
 //! From what is asked for to a key: for one that is made, and for those that are imported.
 
 use super::NewKey;
+use crate::check::Caller;
 use crate::desk::{Edit, new_uid};
 use crate::domain::key::{Key, KeyType, Secret};
 use crate::domain::name::{KeyId, Owner};
+use crate::store::Wants;
 
 impl NewKey {
+    /// What making it will read, if the caller's own owner is still who it was.
+    pub(super) fn wants(&self, caller: &Caller) -> Wants {
+        let owner = self.parent.owner.clone().or_else(|| caller.actor().owner());
+        let wants = Wants::of(caller.proof()).name(&self.parent.tenant, owner.as_ref(), &self.display_name);
+        match &self.id {
+            Some(id) => wants.key(&self.parent.tenant, id),
+            None => wants,
+        }
+    }
+
     /// The regular key that this becomes; without an expiry of its own it gets the caller's.
     pub(in crate::desk) fn into_key(self, owner: Owner, secret: Secret, edit: &Edit<'_>) -> Key {
         let now = edit.now();

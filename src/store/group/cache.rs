@@ -10,6 +10,7 @@ use crate::domain::name::{ApplicationId, KeyId, TenantId, UserId};
 use crate::domain::tenant::Tenant;
 use crate::domain::token::{AccessToken, Session};
 use crate::domain::user::User;
+use crate::store::rows;
 use std::collections::HashMap;
 
 /// The place of a key.
@@ -23,6 +24,8 @@ pub(in crate::store) struct Cache {
     pub(in crate::store) users: HashMap<(TenantId, UserId), Option<User>>,
     pub(in crate::store) applications: HashMap<(TenantId, ApplicationId), Option<Application>>,
     pub(in crate::store) keys: HashMap<KeyPlace, Option<Key>>,
+    /// Which key has the display name that a name key stands for.
+    pub(in crate::store) names: HashMap<(TenantId, Vec<u8>), Option<KeyId>>,
     pub(in crate::store) key_digests: HashMap<Digest, Option<KeyPlace>>,
     pub(in crate::store) application_digests: HashMap<Digest, Option<(TenantId, ApplicationId)>>,
     pub(in crate::store) tokens: HashMap<Digest, Option<AccessToken>>,
@@ -49,6 +52,11 @@ impl Cache {
                     }
                     self.key_digests.retain(|_, known| known.as_ref() != Some(&place));
                     self.keys.remove(&place);
+                    self.names.retain(|(tenant, _), holder| *tenant != key.tenant || holder.as_ref() != Some(&key.id));
+                    if key.holds_display_name() {
+                        let name_key = rows::name_key(key.owner.as_ref(), &key.display_name);
+                        self.names.remove(&(key.tenant.clone(), name_key));
+                    }
                 }
                 Change::Token(_) => self.tokens.clear(),
                 Change::Session(_) => self.sessions.clear(),

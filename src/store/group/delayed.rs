@@ -8,11 +8,9 @@ use crate::domain::key::{Key, KeyType};
 use crate::domain::name::TenantId;
 use crate::error::Result;
 use crate::store::entity::{api_key, api_key_secret};
-use crate::store::failure::sort;
-use crate::store::import::insert;
+use crate::store::many::Batch;
 use crate::store::rows;
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveModelTrait, ActiveValue, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, Iterable};
+use sea_orm::ActiveValue;
 use std::collections::HashSet;
 
 /// Names must fit their columns, or all who share the commit would suffer: longer ones do not wait.
@@ -97,27 +95,13 @@ impl Delayed {
         self.changed_keys.append(&mut other.changed_keys);
     }
 
-    /// Writes what waited. What gives up a name comes before what may take it.
-    pub(super) async fn write(self, transaction: &DatabaseTransaction) -> Result<()> {
+    /// Writes what waited. None of it takes a name that another gives up: whoever wants one that is taken has what waits
+    /// written first.
+    pub(super) async fn write(self, batch: &mut Batch<'_>) -> Result<()> {
         let Self { places: _, digests: _, names: _, new_keys, new_secrets, changed_keys } = self;
-        if transaction.get_database_backend() == DbBackend::MySql || changed_keys.len() == 1 {
-            // MySQL cannot say which unique key is meant, and would overwrite another row.
-            for row in changed_keys {
-                row.reset_all().update(transaction).await.map_err(sort)?;
-            }
-        } else if !changed_keys.is_empty() {
-            let key = [api_key::Column::TenantId, api_key::Column::Id];
-            let others = api_key::Column::iter()
-                .filter(|column| !matches!(column, api_key::Column::TenantId | api_key::Column::Id));
-            let conflict = OnConflict::columns(key).update_columns(others).to_owned();
-            api_key::Entity::insert_many(changed_keys)
-                .on_conflict(conflict)
-                .exec_without_returning(transaction)
-                .await
-                .map_err(sort)?;
-        }
-        insert(new_keys, transaction).await?;
-        insert(new_secrets, transaction).await
+        batch.overwrite_keys(changed_keys).await?;
+        batch.insert(new_keys).await?;
+        batch.insert(new_secrets).await
     }
 }
 

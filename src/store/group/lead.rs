@@ -49,6 +49,7 @@ struct Member {
 pub(super) async fn lead(mut lead: Lead) {
     lead.has_begun = true;
     let store = lead.store.clone();
+    lead.gather().await;
     let opened = timeout(OPENING, Group::open(&store)).await;
     let mut group = match opened.unwrap_or_else(|_| Err(Error::unavailable("the head of the ledger was not free"))) {
         Ok(group) => group,
@@ -60,6 +61,13 @@ pub(super) async fn lead(mut lead: Lead) {
         }
     };
     let failed = loop {
+        if let Err(error) = group.read_ahead(&lead).await {
+            // The next one hears of it too: it would be in the way of all groups for ever.
+            if let Some(place) = lead.next(false) {
+                let _gone = place.send(Err(same(&error)));
+            }
+            break Some(error);
+        }
         let Some(place) = lead.next(group.is_full()) else { break None };
         match group.serve(place).await {
             Ok(true) => {}
@@ -67,6 +75,7 @@ pub(super) async fn lead(mut lead: Lead) {
             Err(error) => break Some(error),
         }
     };
+    lead.note_size(group.members.len());
     lead.hand_over();
     match failed {
         None => group.finish(&store).await,
@@ -107,6 +116,13 @@ impl Group {
 
     fn is_full(&self) -> bool {
         self.members.len() >= MEMBERS || self.changes >= CHANGES || self.open_time.elapsed() >= LIFE
+    }
+
+    /// Reads what those who are to have their turns next will ask for.
+    async fn read_ahead(&self, lead: &Lead) -> Result<()> {
+        let room = if self.is_full() { 0 } else { MEMBERS.saturating_sub(self.members.len()) };
+        let wants = lead.unread(room);
+        if wants.is_empty() { Ok(()) } else { bounded(self.work.read_ahead(&wants)).await }
     }
 
     /// Gives one its turn. Whether there can be another; an error is everybody's.

@@ -1,17 +1,24 @@
 //! Where mutations wait for their turn, and whoever leads the next group.
 
-use super::Turn;
 use super::lead::lead;
+use super::{Turn, Wants};
 use crate::error::{Error, Result};
 use crate::store::open::Store;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long a mutation waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Groups of fewer wait for nobody.
+const CROWD: usize = 8;
+
+/// How long a group of many waits for more who are on their way, and how often it looks whether any come.
+const GATHERING: Duration = Duration::from_millis(1);
+const GATHERINGS: usize = 4;
 
 /// Where somebody waits.
 pub(super) type Place = oneshot::Sender<Result<Turn>>;
@@ -24,18 +31,29 @@ pub(in crate::store) struct Groups {
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Place>,
+    waiting: VecDeque<Waiting>,
     /// Whether somebody takes from the queue.
     is_led: bool,
+    /// How many shared the last group.
+    last_size: usize,
+}
+
+/// One who waits.
+#[derive(Debug)]
+struct Waiting {
+    place: Place,
+    wants: Wants,
+    /// Whether the group that is open has read what it wants.
+    is_read: bool,
 }
 
 impl Store {
-    /// Waits for the turn to write.
-    pub(in crate::store) async fn turn(&self) -> Result<Turn> {
+    /// Waits for the turn to write; meanwhile may be read what it `wants`.
+    pub(in crate::store) async fn turn(&self, wants: Wants) -> Result<Turn> {
         let (place, turn) = oneshot::channel();
         let is_first = {
             let mut queue = self.groups.queue.lock();
-            queue.waiting.push_back(place);
+            queue.waiting.push_back(Waiting { place, wants, is_read: false });
             !std::mem::replace(&mut queue.is_led, true)
         };
         if is_first {
@@ -62,7 +80,7 @@ impl Groups {
     pub(super) fn disband(&self) -> VecDeque<Place> {
         let mut queue = self.queue.lock();
         queue.is_led = false;
-        std::mem::take(&mut queue.waiting)
+        std::mem::take(&mut queue.waiting).into_iter().map(|waiting| waiting.place).collect()
     }
 }
 
@@ -76,14 +94,57 @@ pub(super) struct Lead {
 }
 
 impl Lead {
+    /// Waits, before anything is locked, for those who come at the same time as the first, if the last group was one of many:
+    /// they have been answered together, and come again together. What they want is then read for all of them at once.
+    pub(super) async fn gather(&self) {
+        let count = || {
+            let queue = self.store.groups.queue.lock();
+            (queue.waiting.len(), queue.last_size)
+        };
+        let (mut before, wanted) = count();
+        if wanted < CROWD {
+            return;
+        }
+        for _ in 0..GATHERINGS {
+            if before >= wanted {
+                return;
+            }
+            sleep(GATHERING).await;
+            let (now, _) = count();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    /// Notes how many have shared this group.
+    pub(super) fn note_size(&self, size: usize) {
+        self.store.groups.queue.lock().last_size = size;
+    }
+
+    /// What the first `room` of those who wait want to be read, if the very first has not been read for.
+    pub(super) fn unread(&self, room: usize) -> Vec<Wants> {
+        let mut queue = self.store.groups.queue.lock();
+        if queue.waiting.front().is_none_or(|first| first.is_read) {
+            return Vec::new();
+        }
+        let unread = queue.waiting.iter_mut().take(room).filter(|waiting| !waiting.is_read);
+        let wants = unread.map(|waiting| {
+            waiting.is_read = true;
+            waiting.wants.clone()
+        });
+        wants.collect()
+    }
+
     /// The next who waits; if there is none, this group takes in no more.
     pub(super) fn next(&mut self, is_full: bool) -> Option<Place> {
         if !is_full {
             let mut queue = self.store.groups.queue.lock();
             // Those who have gone away must not cost those behind them a transaction each.
             while let Some(next) = queue.waiting.pop_front() {
-                if !next.is_closed() {
-                    return Some(next);
+                if !next.place.is_closed() {
+                    return Some(next.place);
                 }
             }
             queue.is_led = false;
@@ -107,6 +168,9 @@ impl Lead {
         }
         let has_more = {
             let mut queue = self.store.groups.queue.lock();
+            for waiting in &mut queue.waiting {
+                waiting.is_read = false;
+            }
             queue.is_led = !queue.waiting.is_empty();
             queue.is_led
         };
@@ -137,7 +201,8 @@ mod tests {
         let url = format!("sqlite:{}", folder.path().join("keyward.db").display());
         let store = Store::open(&url, Clock::default()).await.unwrap();
         let ((gone, _), (here, _waits)) = (oneshot::channel(), oneshot::channel());
-        store.groups.queue.lock().waiting.extend([gone, here]);
+        let waiting = [gone, here].map(|place| Waiting { place, wants: Wants::default(), is_read: false });
+        store.groups.queue.lock().waiting.extend(waiting);
         let mut lead = Lead { store, has_begun: true, is_over: false };
         assert!(lead.next(false).is_some_and(|next| !next.is_closed()));
         assert!(lead.next(false).is_none());

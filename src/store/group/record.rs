@@ -6,9 +6,10 @@ use crate::domain::change::{Change, Event};
 use crate::domain::clock::Time;
 use crate::error::{Error, Result};
 use crate::store::draft::{Committed, Entry, REPLAY_WINDOW, Replay, SHARD};
-use crate::store::entity::{audit_event, ledger_change, ledger_head, replay};
+use crate::store::entity::{audit_event, ledger_change, replay};
 use crate::store::failure::sort;
-use crate::store::import::{insert, is_bulk, write_new_keys};
+use crate::store::import::{is_bulk, write_new_keys};
+use crate::store::many::Batch;
 use crate::store::rows::{self, READER};
 use crate::store::{chain, write};
 use sea_orm::ActiveValue::Set;
@@ -40,7 +41,9 @@ impl Work {
     /// Writes the rows that wait.
     pub(super) async fn write_delayed(&self) -> Result<()> {
         let delayed = std::mem::take(&mut *self.delayed.lock());
-        delayed.write(&self.transaction).await
+        let mut batch = Batch::new(&self.transaction);
+        delayed.write(&mut batch).await?;
+        batch.write().await
     }
 
     /// Writes a mutation after `head`, or what of it may not wait; the head it leads to.
@@ -117,11 +120,8 @@ impl Work {
 
     /// Writes everything that waits, and the head it leads to.
     pub(super) async fn flush(&self, head: Committed) -> Result<()> {
-        self.write_delayed().await?;
+        let delayed = std::mem::take(&mut *self.delayed.lock());
         let Record { changes, events, replays, last_time } = std::mem::take(&mut *self.record.lock());
-        insert(changes, &self.transaction).await?;
-        let events = events.into_iter().map(|event| audit_event::ActiveModel::from(event).reset_all());
-        insert(events.collect(), &self.transaction).await?;
         if let (Some(now), false) = (last_time, replays.is_empty()) {
             let outdated = now.micros().saturating_sub(REPLAY_WINDOW.as_micros() as i64);
             replay::Entity::delete_many()
@@ -129,22 +129,16 @@ impl Work {
                 .exec(&self.transaction)
                 .await
                 .map_err(sort)?;
-            let rows = replays.into_values().map(|row| row.into_active_model().reset_all());
-            insert(rows.collect(), &self.transaction).await?;
         }
-        let head = ledger_head::ActiveModel {
-            shard: Set(SHARD),
-            rev: Set(head.revision),
-            chain: Set(head.chain.to_vec()),
-            ..Default::default()
-        };
-        ledger_head::Entity::update_many()
-            .set(head)
-            .filter(ledger_head::Column::Shard.eq(SHARD))
-            .exec(&self.transaction)
-            .await
-            .map_err(sort)?;
-        Ok(())
+        let events = events.into_iter().map(|event| audit_event::ActiveModel::from(event).reset_all());
+        let replays = replays.into_values().map(|row| row.into_active_model().reset_all());
+        let mut batch = Batch::new(&self.transaction);
+        delayed.write(&mut batch).await?;
+        batch.insert(changes).await?;
+        batch.insert(events.collect()).await?;
+        batch.insert(replays.collect()).await?;
+        batch.move_head(head).await?;
+        batch.write().await
     }
 }
 

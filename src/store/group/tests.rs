@@ -1,10 +1,12 @@
 //! What those who share a commit do to each other: nothing.
 
+mod ahead;
+
 use crate::clock::Clock;
 use crate::domain::change::Change;
 use crate::domain::credential::Prefix;
 use crate::domain::key::Key;
-use crate::domain::name::{KeyId, TenantId};
+use crate::domain::name::TenantId;
 use crate::domain::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::store::tests::Dropped;
@@ -247,62 +249,6 @@ async fn a_replay_is_known_to_those_who_share_the_commit() {
     assert_eq!(answers, [(false, 1), (false, 1), (false, 1), (false, 1), (true, 1)]);
     // And to those who come later, from its row.
     assert_eq!(attempt(store.clone()).await, (false, 1));
-}
-
-#[tokio::test]
-async fn what_waits_to_be_written_is_seen_by_those_who_share_the_commit() {
-    let (_folder, store) = open().await;
-    make(store.clone(), "acme".to_owned()).await.unwrap();
-    let acme = TenantId::find("acme").unwrap();
-    let create = |store: Store, id: &'static str, name: &'static str| async move {
-        let draft = store.begin().await.unwrap();
-        let key = key(&draft, id, name);
-        assert!(draft.key(&key.tenant, &key.id).await.unwrap().is_none());
-        let (digest, is_taken) = (key.secrets[0].digest, draft.is_display_name_taken(&key).await.unwrap());
-        if is_taken {
-            return None;
-        }
-        draft.commit(vec![Change::Key(Box::new(key))], entry("key"), None).await.unwrap();
-        Some(digest)
-    };
-    let rename = |store: Store, id: &'static str, name: &'static str| async move {
-        let draft = store.begin().await.unwrap();
-        let mut key = draft.key(&TenantId::find("acme").unwrap(), &KeyId::find(id).unwrap()).await.unwrap()?;
-        key.display_name = name.to_owned();
-        if draft.is_display_name_taken(&key).await.unwrap() {
-            return None;
-        }
-        let digest = key.secrets[0].digest;
-        draft.commit(vec![Change::Key(Box::new(key))], entry("key"), None).await.unwrap();
-        Some(digest)
-    };
-    type Mutation = std::pin::Pin<Box<dyn Future<Output = Option<crate::domain::credential::Digest>> + Send>>;
-    let mutations: Vec<Mutation> = vec![
-        Box::pin(create(store.clone(), "one", "first")),
-        Box::pin(create(store.clone(), "two", "first")),
-        Box::pin(create(store.clone(), "two", "second")),
-        Box::pin(rename(store.clone(), "one", "second")),
-        Box::pin(rename(store.clone(), "one", "third")),
-        Box::pin(create(store.clone(), "three", "first")),
-        Box::pin(rename(store.clone(), "two", "third")),
-        Box::pin(rename(store.clone(), "one", "fourth")),
-        Box::pin(rename(store.clone(), "two", "third")),
-        Box::pin(create(store.clone(), "four", "second")),
-    ];
-    let mut done = Vec::new();
-    for task in together(&store, mutations).await {
-        done.push(task.await.unwrap());
-    }
-    let is_done: Vec<bool> = done.iter().map(Option::is_some).collect();
-    assert_eq!(is_done, [true, false, true, false, true, true, false, true, true, true]);
-    let names = texts(&store, "SELECT id || ' ' || display_name FROM api_key").await;
-    let wanted = ["four second", "one fourth", "three first", "two third"];
-    assert_eq!(names, wanted.into_iter().map(str::to_owned).collect());
-    assert_eq!(store.verify(i64::MAX, 1_000_000).await.unwrap().revision, 1 + 7);
-    let draft = store.begin().await.unwrap();
-    for digest in done.into_iter().flatten() {
-        assert_eq!(draft.key_of_digest(&digest).await.unwrap().unwrap().tenant, acme);
-    }
 }
 
 #[tokio::test]
