@@ -51,7 +51,7 @@ pub(crate) fn plain_of(count: u64) -> HashMap<[u8; 32], u64> {
 }
 
 fn owners_from(number: u64) -> Vec<Change> {
-    let tenant = (number % OF_TENANT == 0).then(|| Change::Tenant(tenant(number)));
+    let tenant = number.is_multiple_of(OF_TENANT).then(|| Change::Tenant(tenant(number)));
     tenant.into_iter().chain([Change::User(user(number))]).collect()
 }
 

@@ -59,7 +59,8 @@ async fn replicas_are_listed_by_pages_those_being_shut_out_too() {
         ('ffffffff-ffff-4fff-bfff-fffffffffff2', 'active', '', 3, 10000, 1)";
     assert_eq!(ledger::execute(&server.database(), added).await, 3);
     // Where it serves is told once it does.
-    let is_announced = async || list(&root, 0, "").await.replicas.iter().filter(|row| row.address != "").count() == 3;
+    let is_announced =
+        async || list(&root, 0, "").await.replicas.iter().filter(|row| !row.address.is_empty()).count() == 3;
     until("the replica says where it serves", is_announced).await;
 
     let all = list(&root, 0, "").await;

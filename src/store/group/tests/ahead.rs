@@ -103,7 +103,7 @@ async fn carry_out(store: Store, is_read_ahead: bool, by: Digest, deed: Deed) ->
                 }
                 Deed::Delete(_) => key.delete_time = Some(draft.now()),
                 Deed::Rotate(_, secret) => key.rotate(*secret, draft.now(), draft.now()),
-                Deed::Create(..) | Deed::SuspendAda | Deed::SuspendAcme => unreachable!("no change of a key"),
+                Deed::Create(..) | Deed::SuspendAda | Deed::SuspendAcme => panic!("no change of a key"),
             }
             Change::Key(Box::new(key))
         }
@@ -300,7 +300,7 @@ async fn what_was_read_ahead_gives_way_to_what_the_group_writes() {
         let draft = store.begin_with(wants).await.unwrap();
         let chain = draft.chain(&digest).await.unwrap().unwrap();
         draft.unchanged().await.unwrap();
-        (chain.facts.is_suspended, chain.tenant == Standing::Suspended)
+        (chain.facts.particulars.is_suspended, chain.tenant == Standing::Suspended)
     };
     let suspend_key = |store: Store, wants: Wants| async move {
         let draft = store.begin_with(wants).await.unwrap();
