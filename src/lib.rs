@@ -91,8 +91,10 @@
 //!
 //! **A connection** is taken by a loop of our own (`server/listen/accept.rs`), if the caps of its listener leave room. By a
 //! deadline it must have done TLS, if there is to be TLS, and have sent the preface of HTTP/2; only then does hyper see it
-//! (`server/listen/connection.rs`). Each of its requests carries the peer's address and whom its certificate names
-//! ([`grpc::peer::Identity`]) into `grpc`. When it is old, or the server stops, it is told by GOAWAY and its calls may end.
+//! (`server/listen/connection.rs`). One of the data listener is given to the thread that has the fewest, of those that each
+//! core has for them (`server/listen/lanes.rs`). Each of its requests carries the peer's address and whom its certificate
+//! names ([`grpc::peer::Identity`]) into `grpc`. When it is old, or the server stops, it is told by GOAWAY and its calls may
+//! end.
 //!
 //! # What always holds
 //!
