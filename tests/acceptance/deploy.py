@@ -89,6 +89,7 @@ class Files(unittest.TestCase):
             "grpc/service-config.json",
             "prometheus/rules-test.yaml",
             "prometheus/rules.yaml",
+            "systemd/keyward.service",
             *(
                 f"kubernetes/base/{name}"
                 for name in (
@@ -136,6 +137,28 @@ class Files(unittest.TestCase):
         self.assertLessEqual({"Cargo.toml", "Cargo.lock", "build.rs", "proto", "src"}, kept)
         for name in kept:
             self.assertTrue((ROOT / name).exists(), name)
+
+    def test_the_service_of_systemd(self):
+        """By systemd's own readers; that it starts so cannot be seen where systemd is not the first process."""
+        unit = (DEPLOY / "systemd" / "keyward.service").read_text()
+        (start,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+        self.assertLessEqual(set(re.findall(r" --([a-z-]+)", start)), flags())
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "keyward.service"
+
+            def judged(text):
+                file.write_text(text.replace("/usr/local/bin/keyward ", f"{PROGRAM} "))
+                done = [
+                    subprocess.run(
+                        ["systemd-analyze", *command, file], capture_output=True, text=True, timeout=2 * DEADLINE
+                    )
+                    for command in (("verify", "--man=no"), ("security", "--offline=true", "--threshold=15"))
+                ]
+                return [one.returncode == 0 and not re.search("Unknown|Failed", one.stderr) for one in done]
+
+            self.assertEqual(judged(unit), [True, True], "sound, and exposed by 1.5 of 10 at most")
+            self.assertFalse(judged(unit.replace("ProtectClock", "ProtectClocks"))[0])
+            self.assertEqual(judged(unit.replace("CapabilityBoundingSet=\n", "")), [True, False])
 
     def test_compose(self):
         """By a reader of the Compose specification: `docker compose` is in no registry of packages."""
