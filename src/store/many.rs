@@ -1,5 +1,5 @@
-//! Writing many rows with each statement. A statement's text must not depend on how many there are, or the database parses
-//! and plans it anew each time: PostgreSQL takes rows of any number as one JSON text, the others powers of two.
+//! Writing many rows with each statement, and looking for many. A statement's text must not depend on how many there are, or
+//! the database parses it anew each time: PostgreSQL takes rows of any number as one JSON text, the others powers of two.
 
 use super::draft::{Committed, SHARD};
 use super::entity::{api_key, ledger_head};
@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityName,
+    ActiveModelTrait, ActiveValue, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityName,
     EntityTrait, IdenStatic, Iterable, QueryFilter, Statement, Value,
 };
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 /// How many rows one statement inserts, or asks for: below what every engine takes as parameters.
 pub(super) const CHUNK: usize = 512;
@@ -144,6 +144,33 @@ impl<'a> Batch<'a> {
         ));
         Ok(())
     }
+}
+
+/// The rows that hold one of these pairs in two columns, by a look into their index for each. PostgreSQL is told to, since
+/// it takes long to plan for many pairs joined by OR.
+pub(super) async fn find<E: EntityTrait>(
+    [first, second]: [E::Column; 2],
+    pairs: impl Iterator<Item = (Value, Value)>,
+    transaction: &DatabaseTransaction,
+) -> Result<Vec<E::Model>> {
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        let (first, second) = (first.as_str(), second.as_str());
+        let wanted: Result<Vec<Json>> =
+            pairs.map(|(one, other)| Ok(json!({ first: json(one)?, second: json(other)? }))).collect();
+        let table = E::default();
+        let table = table.table_name();
+        let sql = format!(
+            "SELECT found.* FROM json_populate_recordset(NULL::{table}, CAST($1 AS json)) AS wanted CROSS JOIN LATERAL \
+             (SELECT * FROM {table} WHERE {first} = wanted.{first} AND {second} = wanted.{second} OFFSET 0) AS found"
+        );
+        let wanted = Json::Array(wanted?).to_string();
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, [wanted.into()]);
+        return E::find().from_raw_sql(statement).all(transaction).await.map_err(sort);
+    }
+    let any = padded(pairs)
+        .into_iter()
+        .fold(Condition::any(), |any, (one, other)| any.add(Condition::all().add(first.eq(one)).add(second.eq(other))));
+    E::find().filter(any).all(transaction).await.map_err(sort)
 }
 
 /// Values to look for, the last of them as often as it takes to make a power of two: each length is another statement.

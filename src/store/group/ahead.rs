@@ -14,9 +14,9 @@ use crate::domain::token::{Parent, Proof};
 use crate::error::Result;
 use crate::store::entity::{api_key, api_key_secret, tenant, tenant_user};
 use crate::store::failure::sort;
-use crate::store::many::padded;
+use crate::store::many::{find, padded};
 use crate::store::rows;
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, Value};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use std::collections::{BTreeSet, HashMap};
 
 /// What a mutation will read, as far as that is known before its turn. Nothing rests on it: what is not here is read when
@@ -170,20 +170,14 @@ impl Work {
             return Ok(());
         }
         let places = || needs.keys.iter().map(|(tenant, id)| (tenant.as_str().into(), id.as_str().into()));
-        let secrets = api_key_secret::Entity::find()
-            .filter(pairs(api_key_secret::Column::TenantId, api_key_secret::Column::KeyId, places()))
-            .all(&self.transaction)
-            .await
-            .map_err(sort)?;
+        let columns = [api_key_secret::Column::TenantId, api_key_secret::Column::KeyId];
+        let secrets = find::<api_key_secret::Entity>(columns, places(), &self.transaction).await?;
         let mut of_key: HashMap<(String, String), Vec<api_key_secret::Model>> = HashMap::new();
         for secret in secrets {
             of_key.entry((secret.tenant_id.clone(), secret.key_id.clone())).or_default().push(secret);
         }
-        let found = api_key::Entity::find()
-            .filter(pairs(api_key::Column::TenantId, api_key::Column::Id, places()))
-            .all(&self.transaction)
-            .await
-            .map_err(sort)?;
+        let columns = [api_key::Column::TenantId, api_key::Column::Id];
+        let found = find::<api_key::Entity>(columns, places(), &self.transaction).await?;
         let mut cache = self.cache.lock();
         let mut absent = std::mem::take(&mut needs.keys);
         for row in found {
@@ -206,11 +200,8 @@ impl Work {
             return Ok(());
         }
         let places = needs.users.iter().map(|(tenant, id)| (tenant.as_str().into(), id.as_str().into()));
-        let found = tenant_user::Entity::find()
-            .filter(pairs(tenant_user::Column::TenantId, tenant_user::Column::Id, places))
-            .all(&self.transaction)
-            .await
-            .map_err(sort)?;
+        let columns = [tenant_user::Column::TenantId, tenant_user::Column::Id];
+        let found = find::<tenant_user::Entity>(columns, places, &self.transaction).await?;
         let mut cache = self.cache.lock();
         for user in found.into_iter().filter_map(|row| rows::user(row).ok()) {
             cache.users.insert((user.tenant.clone(), user.id.clone()), Some(user));
@@ -240,16 +231,10 @@ impl Work {
             return Ok(());
         }
         let places = needs.names.iter().map(|(tenant, name)| (tenant.as_str().into(), name.clone().into()));
-        let found = api_key::Entity::find()
-            .select_only()
-            .columns([api_key::Column::TenantId, api_key::Column::NameKey, api_key::Column::Id])
-            .filter(pairs(api_key::Column::TenantId, api_key::Column::NameKey, places))
-            .into_tuple::<(String, Vec<u8>, String)>()
-            .all(&self.transaction)
-            .await
-            .map_err(sort)?;
+        let columns = [api_key::Column::TenantId, api_key::Column::NameKey];
+        let found = find::<api_key::Entity>(columns, places, &self.transaction).await?;
         let holders: HashMap<(String, Vec<u8>), String> =
-            found.into_iter().map(|(tenant, name, id)| ((tenant, name), id)).collect();
+            found.into_iter().filter_map(|row| Some(((row.tenant_id, row.name_key?), row.id))).collect();
         let delayed = self.delayed.lock();
         let mut cache = self.cache.lock();
         for (tenant, name) in &needs.names {
@@ -266,11 +251,4 @@ impl Work {
         }
         Ok(())
     }
-}
-
-/// Any of these pairs: for every engine a look into the index for each.
-fn pairs<C: ColumnTrait>(first: C, second: C, places: impl Iterator<Item = (Value, Value)>) -> Condition {
-    padded(places)
-        .into_iter()
-        .fold(Condition::any(), |any, (one, other)| any.add(Condition::all().add(first.eq(one)).add(second.eq(other))))
 }

@@ -50,17 +50,17 @@ fn session(options: &PgConnectOptions, purpose: Purpose, lease: Duration) -> PgC
     ]);
     match purpose {
         Purpose::Writer | Purpose::Registry => options.options([
-            // A plan that is kept from when a table was small must not read all of it when it is large. Nor must one that is
-            // made for its values: before the tenant's rows are counted, sixty-four keys of one tenant look as if they
-            // were found fastest by reading all that it has.
+            // In a small table one index is as good as another, and none better than reading all. A plan that was made then
+            // must not be kept until the table is large.
             ("enable_seqscan", "off".to_owned()),
-            ("plan_cache_mode", "force_generic_plan".to_owned()),
+            ("plan_cache_mode", "force_custom_plan".to_owned()),
             // Where a small table is read whole all the same, that counts as so dear that it would be compiled each time.
             ("jit", "off".to_owned()),
             ("idle_in_transaction_session_timeout", millis(quarter)),
             ("statement_timeout", millis(STATEMENT_TIMEOUT)),
         ]),
         Purpose::Reader => options.options([
+            ("plan_cache_mode", "force_custom_plan".to_owned()),
             ("idle_in_transaction_session_timeout", millis(STATEMENT_TIMEOUT)),
             ("statement_timeout", millis(STATEMENT_TIMEOUT)),
         ]),
