@@ -11,6 +11,7 @@ mod apps;
 mod check;
 mod connect;
 mod descriptors;
+mod doctor;
 mod events;
 mod failure;
 mod grants;
@@ -68,6 +69,8 @@ pub enum Command {
     Replicas(replicas::Replicas),
     /// Ask whether a server answers Checks
     Health(health::Health),
+    /// Look for what is wrong with a deployment, and say how to mend it
+    Doctor(doctor::Doctor),
     /// Write the contract as an encoded google.protobuf.FileDescriptorSet
     Descriptors(descriptors::Descriptors),
 }
@@ -145,6 +148,7 @@ async fn carry_out(command: &Command, options: &ClientOptions) -> ExitCode {
         Command::Events(events) => events.run(options).await,
         Command::Replicas(replicas) => replicas.run(options).await,
         Command::Health(health) => health.run(options).await,
+        Command::Doctor(doctor) => doctor.run(options).await,
         Command::Descriptors(descriptors) => descriptors.run(),
     };
     match done {

@@ -3,6 +3,7 @@
 //! and waits until the index has it. Knows neither gRPC nor SQL. Mutations are run by [`detached`].
 
 pub mod applications;
+pub mod diagnosis;
 pub mod events;
 pub mod import;
 pub mod keys;

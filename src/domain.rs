@@ -11,6 +11,7 @@ pub mod decision;
 pub mod etag;
 pub mod facts;
 pub mod filter;
+pub mod finding;
 pub mod grant;
 pub mod jwt;
 pub mod key;

@@ -21,6 +21,8 @@ pub(super) enum Failure {
     Refused(Status),
     /// So many lines of a file were refused, and each was told.
     Lines(u64),
+    /// So much is wrong, and each was told with the answer.
+    Findings(usize),
     /// What the server answered could not be written.
     Output(io::Error),
     /// The answer makes no sense: report it.
@@ -35,12 +37,15 @@ impl Failure {
             Self::Unreachable(_) => 3,
             Self::Refused(status) if is_timeout(status) || broken_off(status).is_some() => 3,
             Self::Refused(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => 3,
-            Self::Refused(_) | Self::Lines(_) | Self::Output(_) | Self::Broken(_) => 1,
+            Self::Refused(_) | Self::Lines(_) | Self::Findings(_) | Self::Output(_) | Self::Broken(_) => 1,
         }
     }
 
-    /// Tells standard error.
+    /// Tells standard error, unless the answer has told it all.
     pub(super) fn report(&self) {
+        if matches!(self, Self::Findings(_)) {
+            return;
+        }
         remark(self);
         if matches!(self, Self::Refused(status) if is_nobody(status)) {
             remark(&"no key was given: use --key-file PATH, KEYWARD_KEY or --user EMAIL");
@@ -58,6 +63,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(text) | Self::Unreachable(text) | Self::Broken(text) => write!(f, "error: {text}"),
             Self::Lines(count) => write!(f, "error: {count} lines were refused, for the reasons above"),
+            Self::Findings(count) => write!(f, "error: {count} findings are wrong"),
             Self::Output(error) => write!(f, "error: cannot write the answer: {error}"),
             Self::Refused(status) if is_timeout(status) => f.write_str(
                 "error: no answer within --timeout; a change may have been made all the same (DEADLINE_EXCEEDED)",

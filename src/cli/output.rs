@@ -64,7 +64,7 @@ named! {
     CreateTokenResponse IntrospectTokenResponse RevokeTokenResponse GetJwksResponse Jwk
     Session CreateSessionResponse
     Event
-    Replica GetStatusResponse
+    Replica GetStatusResponse DiagnoseResponse Finding
 }
 
 impl Format {

@@ -49,7 +49,8 @@
 //! use keyward::client::layer::{Need, ProtectLayer};
 //! use keyward::client::{Client, Principal};
 //! # use keyward::proto::v1::admin_service_server::{AdminService, AdminServiceServer};
-//! # use keyward::proto::v1::{GetStatusRequest, GetStatusResponse, ListReplicasRequest, ListReplicasResponse};
+//! # use keyward::proto::v1::{DiagnoseRequest, DiagnoseResponse, GetStatusRequest, GetStatusResponse};
+//! # use keyward::proto::v1::{ListReplicasRequest, ListReplicasResponse};
 //! use tonic::{Request, Response, Status, transport::Server};
 //!
 //! struct Ours;
@@ -63,6 +64,9 @@
 //!         Ok(Response::new(GetStatusResponse::default()))
 //!     }
 //! #   async fn list_replicas(&self, _: Request<ListReplicasRequest>) -> Result<Response<ListReplicasResponse>, Status> {
+//! #       Err(Status::unimplemented(""))
+//! #   }
+//! #   async fn diagnose(&self, _: Request<DiagnoseRequest>) -> Result<Response<DiagnoseResponse>, Status> {
 //! #       Err(Status::unimplemented(""))
 //! #   }
 //! }

@@ -38,8 +38,8 @@ pub(super) fn kind(path: &str) -> Kind {
     };
     match method {
         "Check" | "BatchCheck" | "LookupKey" | "IntrospectToken" | "GetJwks" | "GetKeyUsage" | "GetStatus"
-        | "GetKey" | "GetApplication" | "GetTenant" | "GetUser" | "ListKeys" | "ListSessions" | "ListApplications"
-        | "ListTenants" | "ListUsers" | "ListEvents" | "ListReplicas" => Kind::Read,
+        | "Diagnose" | "GetKey" | "GetApplication" | "GetTenant" | "GetUser" | "ListKeys" | "ListSessions"
+        | "ListApplications" | "ListTenants" | "ListUsers" | "ListEvents" | "ListReplicas" => Kind::Read,
         "RevokeKey" | "RevokeCredentials" | "RevokeToken" => Kind::Ending,
         "WatchEvents" => Kind::Watch,
         "CreateKey"

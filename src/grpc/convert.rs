@@ -22,7 +22,7 @@ pub(super) use keys::{
 pub(super) use people::{
     TENANT_FILTER, USER_FILTER, created_user, new_password, new_tenant, tenant_out, tenant_patch, user_out, user_patch,
 };
-pub(super) use replicas::{replica_out, status_out};
+pub(super) use replicas::{diagnosis_out, replica_out, status_out};
 pub(super) use sessions::{SESSION_FILTER, session_out, sign_in, signed_in_out};
 pub(super) use tokens::{inspection_out, jwk_out, minted_out, new_token, principal_out, token_text};
 

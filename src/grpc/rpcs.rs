@@ -99,4 +99,5 @@ rpcs! {
     DELETE_APPLICATION ApplicationService DeleteApplication "delete" Permission(Applications);
     LIST_REPLICAS AdminService ListReplicas "list" Root;
     GET_STATUS AdminService GetStatus "get" Root;
+    DIAGNOSE AdminService Diagnose "diagnose" Root;
 }

@@ -11,6 +11,7 @@ mod preface;
 mod tls;
 
 use crate::config::{Address, Limits, TlsFiles, TransportConfig};
+use crate::domain::clock::Time;
 use crate::error::{Error, Result};
 use crate::telemetry::{ConnectionMeter, Listener};
 use accept::{Bound, accept};
@@ -94,6 +95,15 @@ impl Listeners {
             limits: config.limits,
             meter,
         })
+    }
+
+    /// Which of them show a certificate, and until when the one in use is good.
+    pub(super) fn certificates(&self) -> impl Fn() -> Vec<(&'static str, Time)> + Send + Sync + use<> {
+        let [data, admin, ops] = [&self.data_tls, &self.admin_tls, &self.ops_tls].map(Clone::clone);
+        move || {
+            let all = [("data", &data), ("admin", &admin), ("ops", &ops)];
+            all.into_iter().filter_map(|(name, tls)| Some((name, tls.as_ref()?.end()))).collect()
+        }
     }
 
     /// Binds one and has it served; the address it got.

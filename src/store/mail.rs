@@ -179,6 +179,12 @@ impl Store {
         mail_queue::Entity::find().count(&self.reader).await.map_err(sort)
     }
 
+    /// How many mails have failed and are tried again.
+    pub async fn failed_mail_count(&self) -> Result<u64> {
+        let failed = mail_queue::Entity::find().filter(mail_queue::Column::AttemptCount.gt(0));
+        failed.count(&self.reader).await.map_err(sort)
+    }
+
     /// Takes a mail out of the queue: it was accepted, or given up.
     pub async fn remove_mail(&self, id: &str) -> Result<()> {
         mail_queue::Entity::delete_by_id(id).exec(&self.writer).await.map_err(sort)?;

@@ -20,6 +20,7 @@
 //!
 //! A URL holds a password and is never printed.
 
+mod look;
 mod mysql;
 mod postgres;
 mod sqlite;
@@ -147,12 +148,13 @@ impl Target {
             }
             Engine::Postgres => {
                 let options = postgres::parse(url)?;
-                postgres::examine(&options, lease).await?;
+                warn(&postgres::examine(&options, lease).await?);
                 Ok(Self::Postgres(Box::new(options)))
             }
             Engine::MySql => {
                 let options = mysql::parse(url)?;
-                let flavour = mysql::examine(&options).await?;
+                let (flavour, remarks) = mysql::examine(&options).await?;
+                warn(&remarks);
                 Ok(Self::MySql(Box::new(options), flavour))
             }
         }
@@ -191,6 +193,12 @@ impl Target {
         let done = migration::run(&db).await;
         let closed = db.close().await.map_err(sort);
         done.and_then(|migrated| closed.map(|()| migrated))
+    }
+}
+
+fn warn(remarks: &[String]) {
+    for remark in remarks {
+        tracing::warn!("{remark}");
     }
 }
 

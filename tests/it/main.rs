@@ -26,6 +26,7 @@ mod cli;
 mod client;
 mod commits;
 mod descent;
+mod doctor;
 mod durability;
 mod engines;
 mod errors;

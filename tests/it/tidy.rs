@@ -188,7 +188,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // `config` and `store` in tests, and `store` for the request ids that a conversion reads.
     ("grpc", &["check", "clock", "config", "desk", "domain", "error", "proto", "replica", "store", "telemetry"]),
     // `domain` for the form of credentials alone, which scanners are told.
-    ("cli", &["domain", "proto"]),
+    ("cli", &["clock", "domain", "proto"]),
     ("client", &["proto"]),
 ];
 

@@ -1,6 +1,9 @@
 //! Replicas.
 
+use super::timestamp;
+use crate::desk::diagnosis::Diagnosis;
 use crate::desk::replicas::Report;
+use crate::domain::finding::{Finding, Severity};
 use crate::proto::v1 as proto;
 use crate::replica::Status;
 use crate::store::ReplicaRow;
@@ -50,6 +53,26 @@ pub(in crate::grpc) fn status_out(report: Report) -> proto::GetStatusResponse {
         waiting_mutations: count_out(waiting),
         outstanding_replicas: count_out(outstanding),
     }
+}
+
+/// What a replica found.
+pub(in crate::grpc) fn diagnosis_out(diagnosis: Diagnosis) -> proto::DiagnoseResponse {
+    let Diagnosis { findings, time, replica_id } = diagnosis;
+    proto::DiagnoseResponse {
+        findings: findings.into_iter().map(finding_out).collect(),
+        time: Some(timestamp(time)),
+        replica_id,
+    }
+}
+
+fn finding_out(finding: Finding) -> proto::Finding {
+    let Finding { check, severity, description, remedy } = finding;
+    let severity = match severity {
+        Severity::Fine => proto::FindingSeverity::Fine,
+        Severity::Warning => proto::FindingSeverity::Warning,
+        Severity::Problem => proto::FindingSeverity::Problem,
+    };
+    proto::Finding { check, severity: severity.into(), description, remedy }
 }
 
 fn duration_out(span: Duration) -> prost_types::Duration {

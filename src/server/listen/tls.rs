@@ -3,6 +3,7 @@
 //! once, and what there was is kept.
 
 use crate::config::{Limits, TlsFiles};
+use crate::domain::clock::Time;
 use crate::error::{Error, Result, Violation};
 use crate::grpc::peer::Identity;
 use crate::telemetry::{ConnectionMeter, Listener};
@@ -27,7 +28,7 @@ const MAX_IDENTITY_BYTES: usize = 2048;
 /// What new connections are accepted with; clones share it.
 #[derive(Clone)]
 pub(super) struct Tls {
-    current: Arc<RwLock<Arc<ServerConfig>>>,
+    current: Arc<RwLock<Current>>,
     files: Arc<TlsFiles>,
     /// What the files held when they were last used, or told of.
     known: Print,
@@ -38,6 +39,13 @@ impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
     }
+}
+
+/// What is in use, and until when its certificate is good.
+#[derive(Clone)]
+struct Current {
+    config: Arc<ServerConfig>,
+    end: Time,
 }
 
 /// Tells contents apart.
@@ -55,17 +63,17 @@ impl Tls {
     pub(super) fn load(files: &TlsFiles, is_grpc: bool) -> Result<Self> {
         let (print, config) = look(files, is_grpc);
         let config = config.map_err(|violation| Error::Invalid(vec![violation]))?;
-        Ok(Self {
-            current: Arc::new(RwLock::new(Arc::new(config))),
-            files: Arc::new(files.clone()),
-            known: print,
-            is_grpc,
-        })
+        Ok(Self { current: Arc::new(RwLock::new(config)), files: Arc::new(files.clone()), known: print, is_grpc })
     }
 
     /// Accepts one connection with what is current.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.current.read()))
+        TlsAcceptor::from(Arc::clone(&self.current.read().config))
+    }
+
+    /// Until when the certificate is good that is in use.
+    pub(super) fn end(&self) -> Time {
+        self.current.read().end
     }
 
     /// Looks at the files every now and then, and at SIGHUP.
@@ -97,7 +105,7 @@ impl Tls {
             }
             match config {
                 Ok(config) => {
-                    *self.current.write() = Arc::new(config);
+                    *self.current.write() = config;
                     tracing::info!(listener = listener.as_str(), "changed files of TLS are in use");
                     meter.reloaded(listener, true);
                 }
@@ -117,7 +125,7 @@ impl Tls {
 }
 
 /// What the files hold now, and what that makes.
-fn look(files: &TlsFiles, is_grpc: bool) -> (Print, Result<ServerConfig, Violation>) {
+fn look(files: &TlsFiles, is_grpc: bool) -> (Print, Result<Current, Violation>) {
     match Contents::read(files) {
         Ok(contents) => (contents.print(), contents.config(files, is_grpc)),
         Err(violation) => (Sha256::digest(violation.rule.as_bytes()).into(), Err(violation)),
@@ -143,9 +151,11 @@ impl Contents {
         hash.finalize().into()
     }
 
-    fn config(&self, files: &TlsFiles, is_grpc: bool) -> Result<ServerConfig, Violation> {
+    fn config(&self, files: &TlsFiles, is_grpc: bool) -> Result<Current, Violation> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let certs = certificates(files, "cert", &files.cert, &self.cert)?;
+        // What rustls takes and another reader does not is shown all the same; nothing is decided by it.
+        let end = certs.iter().filter_map(end).min().unwrap_or(Time::MAX);
         let key = PrivateKeyDer::from_pem_slice(&self.key)
             .map_err(|_| refused(files, "key", &files.key, "holds no private key in PEM"))?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -171,8 +181,14 @@ impl Contents {
             refused(files, "cert", &files.cert, &rule)
         })?;
         config.alpn_protocols = if is_grpc { vec![b"h2".to_vec()] } else { vec![b"h2".to_vec(), b"http/1.1".to_vec()] };
-        Ok(config)
+        Ok(Current { config: Arc::new(config), end })
     }
+}
+
+/// Until when a certificate is good.
+fn end(certificate: &CertificateDer<'static>) -> Option<Time> {
+    let (_, read) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(Time::from_micros(read.validity().not_after.timestamp().saturating_mul(1_000_000)))
 }
 
 /// The certificates in a file; at least one.

@@ -114,15 +114,16 @@ pub(super) fn pool(
     pool
 }
 
-/// Connects once and looks which server it is, and whether it keeps what it acknowledges.
-pub(super) async fn examine(options: &MySqlConnectOptions) -> Result<Flavour> {
+/// Connects once and looks which server it is, and whether it keeps what it acknowledges. What is not refused and somebody
+/// should know of is returned.
+pub(super) async fn examine(options: &MySqlConnectOptions) -> Result<(Flavour, Vec<String>)> {
     let mut connection = bounded_connect(options.connect()).await?;
     let judged = judge(&mut connection).await;
     let _gone_either_way = connection.close().await;
     judged
 }
 
-async fn judge(connection: &mut MySqlConnection) -> Result<Flavour> {
+async fn judge(connection: &mut MySqlConnection) -> Result<(Flavour, Vec<String>)> {
     let rows = sqlx::query(
         "SHOW VARIABLES WHERE Variable_name IN ('version', 'innodb_flush_log_at_trx_commit', 'sync_binlog', 'log_bin', \
          'binlog_format', 'read_only', 'super_read_only', 'tx_read_only', 'transaction_read_only', 'wsrep_on')",
@@ -142,25 +143,26 @@ async fn judge(connection: &mut MySqlConnection) -> Result<Flavour> {
             return refuse(name, "nothing could be revoked; name the primary, or set it to OFF");
         }
     }
+    let mut remarks = Vec::new();
     if value("log_bin") == "ON" {
         if value("binlog_format") == "STATEMENT" {
             return refuse("binlog_format", "READ COMMITTED needs another; set it to ROW");
         }
         if value("sync_binlog") != "1" {
-            tracing::warn!("sync_binlog is not 1: a crash or a failover may lose acknowledged revocations");
+            remarks.push("sync_binlog is not 1: a crash or a failover may lose acknowledged revocations".to_owned());
         }
     }
     if value("wsrep_on") == "ON" {
-        tracing::warn!(
-            "Galera: mutations that meet on several nodes fail and are to be retried; let all of keyward use one node"
-        );
+        let galera =
+            "Galera: mutations that meet on several nodes fail and are to be retried; let all of keyward use one node";
+        remarks.push(galera.to_owned());
     }
     // Names are compared byte for byte, and spaces at their end count: by the collation that the tables are made with.
     let collation = flavour.collation();
     let question = format!("SELECT _utf8mb4'a' COLLATE {collation} IN (_utf8mb4'A', _utf8mb4'a ')");
     let same = sqlx::query(AssertSqlSafe(question)).fetch_one(&mut *connection).await;
     match same.map(|row| row.get::<i64, _>(0)) {
-        Ok(0) => Ok(flavour),
+        Ok(0) => Ok((flavour, remarks)),
         Ok(_) | Err(_) => Err(Error::precondition(
             "the database",
             format!(

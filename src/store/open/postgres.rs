@@ -95,8 +95,9 @@ pub(super) fn pool(options: &PgConnectOptions, purpose: Purpose, lease: Duration
     pool
 }
 
-/// Connects once and looks whether the server keeps what it acknowledges.
-pub(super) async fn examine(options: &PgConnectOptions, lease: Duration) -> Result<()> {
+/// Connects once and looks whether the server keeps what it acknowledges. What is not refused and somebody should know of
+/// is returned.
+pub(super) async fn examine(options: &PgConnectOptions, lease: Duration) -> Result<Vec<String>> {
     let session = session(options, Purpose::Writer, lease);
     let mut connection = bounded_connect(session.connect()).await?;
     let judged = judge(&mut connection).await;
@@ -104,7 +105,7 @@ pub(super) async fn examine(options: &PgConnectOptions, lease: Duration) -> Resu
     judged
 }
 
-async fn judge(connection: &mut PgConnection) -> Result<()> {
+async fn judge(connection: &mut PgConnection) -> Result<Vec<String>> {
     let names = [
         "synchronous_commit",
         "fsync",
@@ -153,11 +154,13 @@ async fn judge(connection: &mut PgConnection) -> Result<()> {
     if !["UTF8", ""].contains(&value("server_encoding")) {
         return refuse("server_encoding", "names could not be kept; make the database with ENCODING 'UTF8'");
     }
+    let mut remarks = Vec::new();
     if value("synchronous_commit") == "local" && !value("synchronous_standby_names").is_empty() {
-        tracing::warn!("synchronous_commit is local: a failover to a standby may lose acknowledged revocations");
+        remarks
+            .push("synchronous_commit is local: a failover to a standby may lose acknowledged revocations".to_owned());
     }
     if value("full_page_writes") == "off" {
-        tracing::warn!("full_page_writes is off: a crash of the database's machine may damage it");
+        remarks.push("full_page_writes is off: a crash of the database's machine may damage it".to_owned());
     }
-    Ok(())
+    Ok(remarks)
 }

@@ -418,5 +418,5 @@ async fn the_default_public_key_calls_nothing_of_keyward_whatever_it_grants() {
             other => panic!("{method}: {other:?}"),
         }
     }
-    assert!(methods == 55 && refusals >= 44, "{refusals} of {methods}");
+    assert!(methods == 56 && refusals >= 44, "{refusals} of {methods}");
 }

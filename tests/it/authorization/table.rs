@@ -98,4 +98,5 @@ const AGREED: &str = "
     ApplicationService/DeleteApplication applications delete
     AdminService/ListReplicas (root) list
     AdminService/GetStatus (root) get
+    AdminService/Diagnose (root) diagnose
 ";

@@ -100,7 +100,7 @@ impl Terminal {
     /// Notes the command and its flags: the words up to the first flag or argument that is no command.
     fn note(&self, words: &[String]) {
         let depth = match words[0].as_str() {
-            "check" | "descriptors" | "health" => 1,
+            "check" | "descriptors" | "doctor" | "health" => 1,
             _ => 2,
         };
         let path = words[..depth.min(words.len())].join(" ");

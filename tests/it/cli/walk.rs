@@ -217,6 +217,7 @@ fn walk_replicas(t: &Terminal) {
     assert_eq!(status["databaseEngine"], "sqlite");
     t.as_root("replicas list").ok().says("ACTIVE").says("10s").says(&t.server.admin_addr);
     t.as_root("replicas status").ok().says(&text(&status["clusterId"])).says("remaining").says("sqlite");
+    t.as_root("doctor --quiet").ok().says("mail").says("nothing is wrong");
     t.as_owner("replicas list").exits(1).says("PERMISSION_DENIED");
     t.line("health").ok().says("serving");
     assert_eq!(t.line("health").json()["status"], "SERVING");

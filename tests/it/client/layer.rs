@@ -86,6 +86,14 @@ impl AdminService for Ours {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(tonic::Response::new(ListReplicasResponse::default()))
     }
+
+    async fn diagnose(
+        &self,
+        _request: tonic::Request<DiagnoseRequest>,
+    ) -> Result<tonic::Response<DiagnoseResponse>, Status> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(tonic::Response::new(DiagnoseResponse::default()))
+    }
 }
 
 /// A running server of it, which ends with the test.
