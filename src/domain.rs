@@ -28,4 +28,5 @@ pub mod route;
 pub mod signing;
 pub mod tenant;
 pub mod token;
+pub mod usage;
 pub mod user;

@@ -49,7 +49,7 @@ fn session(options: &PgConnectOptions, purpose: Purpose, lease: Duration) -> PgC
         ("lock_timeout", millis(LOCK_TIMEOUT)),
     ]);
     match purpose {
-        Purpose::Writer | Purpose::Registry => options.options([
+        Purpose::Writer | Purpose::Registry | Purpose::Usage => options.options([
             // A plan that is kept from when a table was small must not read all of it when it is large. Nor must one that is
             // made for its values: before the tenant's rows are counted, sixty-four keys of one tenant look as if they
             // were found fastest by reading all that it has.
