@@ -141,11 +141,9 @@ impl Term {
             (Some(FieldValue::Time(found)), Value::Time(value)) => found.cmp(value),
             (Some(FieldValue::Number(found)), Value::Number(value)) => found.cmp(value),
             (Some(FieldValue::Never), Value::Time(_)) => Ordering::Less,
-            (
-                None
-                | Some(FieldValue::Text(_) | FieldValue::Time(_) | FieldValue::Never | FieldValue::Number(_)),
-                _,
-            ) => return self.op == Op::NotEqual,
+            (None | Some(FieldValue::Text(_) | FieldValue::Time(_) | FieldValue::Never | FieldValue::Number(_)), _) => {
+                return self.op == Op::NotEqual;
+            }
         };
         match self.op {
             Op::Equal => ordering.is_eq(),

@@ -61,10 +61,7 @@ impl Count {
     /// Both together.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
-        Self {
-            allowed: self.allowed.saturating_add(other.allowed),
-            denied: self.denied.saturating_add(other.denied),
-        }
+        Self { allowed: self.allowed.saturating_add(other.allowed), denied: self.denied.saturating_add(other.denied) }
     }
 
     /// Allowed or denied.

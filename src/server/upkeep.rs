@@ -18,12 +18,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// Deletes, now and then, the rows of tokens and sessions that nobody knows any more, and old counts.
-pub(super) async fn sweep(
-    store: Store,
-    usage: Usage,
-    clock: Clock,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<()> {
+pub(super) async fn sweep(store: Store, usage: Usage, clock: Clock, mut stopped: watch::Receiver<bool>) -> Result<()> {
     while timeout(SWEEP_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_err() {
         if let Err(error) = store.sweep(clock.now()).await {
             tracing::warn!("old tokens and sessions could not be swept away: {error}");

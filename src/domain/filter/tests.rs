@@ -73,7 +73,10 @@ fn what_cannot_be_filtered_by_is_said() {
         assert_eq!(violation.field, "filter");
         assert!(violation.rule.contains(part), "{text:?} {}", violation.rule);
     }
-    check("colour = red", "display_name, state, create_time, delete_time, last_auth_time, revision, type, labels.{key}");
+    check(
+        "colour = red",
+        "display_name, state, create_time, delete_time, last_auth_time, revision, type, labels.{key}",
+    );
     check("labels = red", "labels.{key}");
     check("labels. = red", "labels.{key}");
     check("labels.\"\" = red", "labels.{key}");

@@ -105,7 +105,7 @@ fn row(method: &str) -> Option<Row> {
         "KeyService/DeleteKey" => asks(Key, KEY, NAME, "YYYDYDDYDDDDN"),
         "KeyService/UndeleteKey" => asks(DeletedKey, KEY, NAME, "YYYDYDDYDDDDN"),
         "KeyService/LookupKey" => asks(Key, KEY, r#"{"credential": "$credential"}"#, "YYYYYDDYDDDDN"),
-        "KeyService/GetKeyUsage" => Unbuilt,
+        "KeyService/GetKeyUsage" => asks(Key, KEY, NAME, "YYYYYDDYDDDDN"),
         "KeyService/RevokeCredentials" => Open { request: r#"{"credentials": ["nobody's"]}"# },
         "KeyService/ImportKeys" => {
             let request = r#"{"parent": "$owner", "sequence": 1, "entries": [{"key": {}, "credential": "a key of old: $fresh"}]}"#;
