@@ -100,7 +100,7 @@ async fn a_span_is_rounded_outwards_and_what_is_no_span_is_refused() {
             GetKeyUsageRequest { name: key.name.clone(), start_time: start, end_time: end, ..Default::default() };
         acme.owner.keys().get_key_usage(request).await.map(|answer| answer.into_inner().key_usage.unwrap())
     };
-    let at = |seconds| Some(Timestamp { seconds, nanos: 1 });
+    let at = |seconds| Some(Timestamp { seconds, nanos: 1000 });
     let usage = ask(at(7 * 3600 + 5), at(9 * 3600)).await.unwrap();
     let seconds = |usage: &KeyUsage| (usage.start_time.unwrap().seconds, usage.end_time.unwrap().seconds);
     assert_eq!((seconds(&usage), usage.name), ((7 * 3600, 10 * 3600), "tenants/acme/keys/ci".to_owned()));

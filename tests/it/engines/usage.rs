@@ -34,7 +34,6 @@ async fn every_check_of_a_key_is_counted_once_in_its_hour(on: On) {
     let made = key.issued().await;
     let quiet = acme.owner.key("tenants/-").issued().await;
     let name = made.key.unwrap().name;
-    let revision = first.revision().await;
     // So that no hour begins meanwhile.
     let hour = (first.time_in(0).seconds / 3600 + 1) * 3600;
     first.move_to(Some(&prost_types::Timestamp { seconds: hour, nanos: 0 }), -600);
@@ -42,6 +41,7 @@ async fn every_check_of_a_key_is_counted_once_in_its_hour(on: On) {
     // No Checks of the key: one of its token, and calls of its own.
     let token = send!(acme.owner.tokens(), create_token, CreateTokenRequest { key: &*made.credential }).unwrap().token;
     first.check(&token).allowed().await;
+    let revision = first.revision().await;
     let own = first.bearer(&quiet.credential);
     send!(own.keys(), get_key, GetKeyRequest { name: &*name }).unwrap_err();
     first.pass(3600);
