@@ -11,7 +11,7 @@ use crate::telemetry::UsageMeter;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How often it is written down; the first time sooner, for those who try it out.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -71,18 +71,21 @@ impl Usage {
 
     /// Writes what is left, when nothing is answered any more, if it can be written within `time`.
     pub(super) async fn finish(self, time: Duration) {
+        let end = Instant::now() + time;
         let trying = async {
             while !self.flush(|| false).await {
                 sleep(LAST_PAUSE).await;
             }
         };
-        if timeout(time, trying).await.is_err() {
+        if timeout_at(end, trying).await.is_err() {
             tracing::error!("the last counts of keys' use are lost: they could not be written down before the end");
             return;
         }
-        if let Some(Parts { log, .. }) = Arc::into_inner(self.0) {
+        if let Some(Parts { log, flushed, .. }) = Arc::into_inner(self.0)
+            && flushed.into_inner().number > 0
+        {
             // What it may leave behind is deleted with the counts of its time.
-            let _left = log.close().await;
+            let _left = timeout_at(end, log.close()).await;
         }
     }
 
