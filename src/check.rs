@@ -89,8 +89,23 @@ impl Caller {
 }
 
 impl Index {
-    /// Decides about `credential`, from one consistent view, and notes its use if that is allowed.
+    /// Decides about `credential`, from one consistent view, and counts that as a Check of its key.
     pub fn check(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
+        let answer = self.ask(credential, query, now)?;
+        self.count(&answer, now);
+        Ok(answer)
+    }
+
+    /// Counts an answer of [`Index::ask`] as a Check, if a key was shown: allowed, which is a use of the key, or denied
+    /// for whatever reason. What was not recognised is nobody's.
+    pub fn count(&self, answer: &Answer, now: Time) {
+        if let Some(principal) = &answer.principal {
+            self.count_check(principal, answer.decision.is_allowed(), now);
+        }
+    }
+
+    /// Decides about `credential` that is shown to Keyward itself: no Check, but a use if it is allowed.
+    pub fn accept(&self, credential: &str, query: &Query<'_>, now: Time) -> Result<Answer, CannotDecide> {
         let answer = self.ask(credential, query, now)?;
         if answer.decision.is_allowed()
             && let Some(principal) = &answer.principal

@@ -29,4 +29,5 @@ pub mod route;
 pub mod signing;
 pub mod tenant;
 pub mod token;
+pub mod usage;
 pub mod user;

@@ -9,6 +9,7 @@ mod ops;
 mod root_key;
 mod signing;
 mod upkeep;
+mod usage;
 
 use crate::check::Index;
 use crate::clock::Clock;
@@ -55,6 +56,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::service::Routes;
+use usage::Usage;
 
 /// The largest message of BatchCheck and administration.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -62,6 +64,9 @@ const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 /// All of a shutdown, and the part of it in which calls may finish.
 const MAX_SHUTDOWN: Duration = Duration::from_millis(9500);
 const MAX_DRAIN: Duration = Duration::from_millis(8500);
+
+/// What closing the database needs of it at the end.
+const MAX_CLOSING: Duration = Duration::from_millis(300);
 
 /// `keyward serve`: runs until SIGTERM or SIGINT.
 pub async fn serve(args: ServeArgs) -> Result<()> {
@@ -137,6 +142,7 @@ pub struct Server {
     index: Arc<Index>,
     ledger: Ledger,
     store: Store,
+    usage: Usage,
     telemetry: Telemetry,
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<()>>,
@@ -204,8 +210,10 @@ impl Server {
         let data_addr = listeners.open(&mut tasks, Listener::Data, &config.data_addr, data, &stopped).await?;
         let admin_addr = listeners.open(&mut tasks, Listener::Admin, &config.admin_addr, admin, &stopped).await?;
         tasks.spawn(post.run(stopped.clone()));
-        tasks.spawn(upkeep::note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
-        tasks.spawn(upkeep::sweep(store.clone(), clock.clone(), stopped.clone()));
+        let meter = telemetry.instruments().usage.clone();
+        let usage = Usage::new(&store, Arc::clone(&index), clock.clone(), meter).await?;
+        tasks.spawn(usage.clone().run(stopped.clone()));
+        tasks.spawn(upkeep::sweep(store.clone(), usage.clone(), clock.clone(), stopped.clone()));
         if let Some(master) = master {
             let (store, index, life) = (store.clone(), Arc::clone(&index), config.signing_key_life);
             tasks.spawn(signing::keep_renewing(store, index, clock, master, life, stopped.clone()));
@@ -225,6 +233,7 @@ impl Server {
             index,
             ledger,
             store,
+            usage,
             telemetry,
             stop,
             tasks,
@@ -299,7 +308,7 @@ impl Server {
         self.index.stop();
         let closed = timeout_at(deadline, async {
             self.ledger.leave().await;
-            upkeep::flush_uses(&self.store, &self.index).await;
+            self.usage.finish(deadline.saturating_duration_since(Instant::now()).saturating_sub(MAX_CLOSING)).await;
             let closed = self.store.close().await;
             self.telemetry.shutdown().await;
             closed

@@ -1,7 +1,7 @@
 //! THE ROWS: the only room that knows SeaORM. A mutation is a [`Draft`]: it locks the head of the ledger, re-reads what
 //! it rests on, and commits rows, event and log entry at the next revision, in one transaction with those who come at the
 //! same time (`store/group.rs`). Nothing else writes,
-//! but for `api_key_use` and the end of a mail in `mail_queue`, which are no part of the ledger. Nothing here decides; `domain` does.
+//! but for how keys are used (`store/usage.rs`) and the end of a mail in `mail_queue`, which are no part of the ledger. Nothing here decides; `domain` does.
 
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks to the database")]
 
@@ -25,6 +25,7 @@ mod rows;
 mod seen;
 mod signing;
 mod snapshot;
+mod usage;
 mod write;
 
 pub use draft::{Committed, Draft, Entry, Replay};
@@ -39,6 +40,7 @@ pub use read::{KeyQuery, Page};
 pub use readmit::RowDirectory;
 pub use replicas::{Poll, ReplicaRow, Roll};
 pub use signing::Sealed;
+pub use usage::UsageLog;
 
 #[cfg(test)]
 mod tests;

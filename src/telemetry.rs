@@ -8,6 +8,7 @@ mod log;
 mod mail;
 mod propagation;
 mod replica;
+mod usage;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tonic::transport::ClientTlsConfig;
+pub use usage::UsageMeter;
 
 /// The name of the program in everything that is exported, and of the scope of its instruments.
 const SERVICE: &str = "keyward";
@@ -63,6 +65,8 @@ pub struct Instruments {
     pub mail: MailMeter,
     /// `keyward.barrier.wait`.
     pub barrier: BarrierMeter,
+    /// `keyward.usage.*`.
+    pub usage: UsageMeter,
     /// `keyward.connections.*` and `keyward.tls.reloads`.
     pub connections: ConnectionMeter,
     /// Whether spans go anywhere, so that none is made in vain.
@@ -159,6 +163,7 @@ impl Telemetry {
             decisions: Decisions::exported_by(&meter),
             mail: MailMeter::exported_by(&meter),
             barrier: BarrierMeter::exported_by(&meter),
+            usage: UsageMeter::exported_by(&meter),
             connections: ConnectionMeter::exported_by(&meter),
             is_tracing: tracer_provider.is_some(),
         };

@@ -12,6 +12,7 @@ mod prepare;
 mod shared;
 mod signing;
 mod table;
+mod tally;
 mod view;
 
 use super::CannotDecide;
@@ -23,6 +24,7 @@ use crate::domain::credential::Digest;
 use crate::domain::decision::Held;
 use crate::domain::name::{Collection, Id, KeyId, Owner, TenantId, UserId};
 use crate::domain::policy::{Directory, Whose};
+use crate::domain::usage::Use;
 use cell::{OwnerCell, TenantCell};
 use entry::At;
 pub use entry::Principal;
@@ -37,6 +39,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use table::{Credentials, Things};
+pub(super) use tally::Met;
 
 type OwnersOfTenant = HashMap<Option<Owner>, Arc<OwnerCell>>;
 
@@ -128,17 +131,33 @@ impl Index {
         &self.verified
     }
 
-    /// Notes that a key itself was accepted.
+    /// Counts a Check in which a key itself was shown, and notes its use if that was allowed.
+    pub(super) fn count_check(&self, principal: &Principal, is_allowed: bool, now: Time) {
+        if let Some(holder) = principal.shown() {
+            self.uses.count(holder, is_allowed, now);
+        }
+    }
+
+    /// Notes that a key itself was accepted by something that is no Check.
     pub(super) fn note_use(&self, principal: &Principal, now: Time) {
-        let Reached::Held(whole) = &principal.0 else { return };
-        if let Some(holder) = whole.shown() {
+        if let Some(holder) = principal.shown() {
             self.uses.note(holder, now);
         }
     }
 
-    /// The keys accepted since this was last asked, each with the minute of its last use.
-    pub fn take_uses(&self) -> Vec<(TenantId, KeyId, Time)> {
+    /// In how many parts [`Index::take_uses`] gives all there is now.
+    pub fn use_parts(&self) -> usize {
+        self.uses.parts()
+    }
+
+    /// A part of how keys were used, which was not taken before; none, if there is nothing.
+    pub fn take_uses(&self) -> Vec<Use> {
         self.uses.take()
+    }
+
+    /// How many Checks were dropped since this was last asked, because too many counts waited to be taken.
+    pub fn take_dropped_uses(&self) -> u64 {
+        self.uses.take_dropped()
     }
 
     /// What a digest leads to.

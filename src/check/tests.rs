@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use uuid::Uuid;
 
 mod narrow;
+mod uses;
 
 const NOW: Time = Time::from_micros(1_000_000_000);
 

@@ -8,6 +8,7 @@ mod list;
 mod pattern;
 mod show;
 mod update;
+mod usage;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -37,10 +38,13 @@ Examples:
     Get(One),
     /// List the keys of a tenant, a user or an application, oldest first
     #[command(after_help = "\
-Fields of a filter: type, state, display_name, owner, labels.x and times; with =, <, >, AND and quoted strings.
+Fields of a filter: type, state, display_name, owner, labels.x and times; with =, <, >, AND and quoted strings. In
+last_auth_time, a key that was never used is before every time. --unused-since is the filter
+'last_auth_time < TIME AND create_time < TIME': keys that were there, and were not used since.
 
 Examples:
   keyward keys list --owner ben
+  keyward keys list --unused-since 2030-01-01
   keyward keys list --filter 'type = KEY_TYPE_REGULAR AND labels.team = \"maps\"' --limit 20")]
     List(list::List),
     /// Change a key; only what is given is changed
@@ -80,6 +84,15 @@ Example:
     /// Bring a deleted key back in the state that it had
     #[command(after_help = "Example:\n  keyward keys undelete ci")]
     Undelete(One),
+    /// Count the Checks of a key, allowed and denied, hour by hour
+    #[command(after_help = "\
+Counts are written down about once a minute, and kept for 90 days. Denied is every Check that showed the key itself and
+was refused, for whatever reason; Checks of tokens made from the key are not its own.
+
+Examples:
+  keyward keys usage ci
+  keyward keys usage ci --start 2030-01-01 --end 2030-02-01 -o json")]
+    Usage(usage::Usage),
     /// Find the key that a credential belongs to
     #[command(after_help = "Example:\n  keyward keys lookup --credential-file found.txt")]
     Lookup(leaked::Lookup),
@@ -166,6 +179,7 @@ impl Keys {
             Self::List(list) => list.run(options).await,
             Self::Update(update) => update.run(options).await,
             Self::Rotate(rotate) => rotate.run(options).await,
+            Self::Usage(usage) => usage.run(options).await,
             Self::Lookup(lookup) => lookup.run(options).await,
             Self::RevokeCredentials(revoke) => revoke.run(options).await,
             Self::Pattern(pattern) => pattern.run(options),

@@ -57,7 +57,7 @@ named! {
     SuspendUserResponse ActivateUserResponse DeleteUserResponse RotateMasterKeyResponse SetPasswordResponse
     Key CreateKeyResponse GetKeyResponse UpdateKeyResponse RotateKeyResponse FinishKeyRotationResponse
     GenerateSecretKeyResponse SuspendKeyResponse ActivateKeyResponse RevokeKeyResponse DeleteKeyResponse
-    UndeleteKeyResponse LookupKeyResponse RevokeCredentialsResponse
+    UndeleteKeyResponse LookupKeyResponse RevokeCredentialsResponse GetKeyUsageResponse
     Application CreateApplicationResponse VerifyApplicationResponse ResendVerificationResponse GetApplicationResponse
     UpdateApplicationResponse RotateApplicationSecretResponse RevokeApplicationResponse ActivateApplicationResponse
     DeleteApplicationResponse
@@ -108,14 +108,7 @@ impl Format {
                 remark(&format!("no {field}"));
                 return Ok(());
             }
-            Self::Table => {
-                let mut table = new_table();
-                table.set_header(header);
-                for item in items {
-                    table.add_row(row(item).iter().map(|cell| plain(cell)));
-                }
-                render(table)
-            }
+            Self::Table => table(header, items.iter().map(row)),
             Self::Json => {
                 let pool = descriptors()?;
                 let items = items.iter().map(|item| dynamic(&pool, item)).collect::<Result<_, _>>()?;
@@ -262,6 +255,16 @@ fn new_table() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table
+}
+
+/// Rows below a header.
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut table = new_table();
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| plain(cell)));
+    }
+    render(table)
 }
 
 /// Columns that begin at the line's start.

@@ -63,6 +63,15 @@ pub(super) fn timestamp(text: &str) -> Result<Timestamp, String> {
     Ok(Timestamp { seconds: time.unix_timestamp(), nanos })
 }
 
+/// Parses the same, or a day such as `2030-01-31`, which is when it begins in UTC.
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
+    if text.len() > "2030-01-31".len() {
+        return timestamp(text);
+    }
+    let day = timestamp(&format!("{text}T00:00:00Z"));
+    day.map_err(|_| "must be a day or a time of RFC 3339, such as 2030-01-31 or 2030-01-31T12:00:00Z".to_owned())
+}
+
 /// Prints a time to the second, in UTC.
 pub(super) fn time_text(time: &Timestamp) -> String {
     OffsetDateTime::from_unix_timestamp(time.seconds)

@@ -2,7 +2,7 @@
 
 mod read;
 
-pub use read::{get, list, lookup, state_word, type_word};
+pub use read::{Usage, get, list, lookup, state_word, type_word, usage};
 
 mod new;
 mod patch;

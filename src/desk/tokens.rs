@@ -120,7 +120,7 @@ fn query<'a>(exchange: &'a Exchange, call: &'a Call) -> Query<'a> {
 
 /// Who shows a secret, if it is good for a token.
 fn prove(desk: &Desk, call: &Call, exchange: &Exchange) -> Result<Subject> {
-    let answer = desk.index.check(&exchange.credential, &query(exchange, call), desk.clock.now())?;
+    let answer = desk.index.accept(&exchange.credential, &query(exchange, call), desk.clock.now())?;
     let held = answer.principal.as_ref().and_then(Principal::held);
     let parent = exchange.judge(held.as_ref(), &answer.decision)?;
     let (Some(principal), Some(held)) = (&answer.principal, held) else {

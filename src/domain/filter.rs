@@ -4,6 +4,7 @@
 //! Which fields there are and what they mean is for the caller to say.
 
 use crate::error::Violation;
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::iter::Peekable;
 use std::str::CharIndices;
@@ -79,6 +80,8 @@ pub enum FieldValue<'a> {
     Text(&'a str),
     /// Microseconds since 1970-01-01T00:00:00Z.
     Time(i64),
+    /// The time of what has never happened, before all others.
+    Never,
     /// A whole number.
     Number(i64),
 }
@@ -124,7 +127,8 @@ impl Filter {
         Ok(Self { terms })
     }
 
-    /// Whether all terms hold of a thing whose fields `get` returns; of what it does not have, only `!=` holds.
+    /// Whether all terms hold of a thing whose fields `get` returns; of what it does not have, only `!=` holds, and for
+    /// [`FieldValue::Never`] what holds of the time before all others.
     pub fn matches<'a>(&self, get: impl Fn(&str) -> Option<FieldValue<'a>>) -> bool {
         self.terms.iter().all(|term| term.holds(get(&term.field)))
     }
@@ -136,7 +140,8 @@ impl Term {
             (Some(FieldValue::Text(found)), Value::Text(value)) => found.cmp(value),
             (Some(FieldValue::Time(found)), Value::Time(value)) => found.cmp(value),
             (Some(FieldValue::Number(found)), Value::Number(value)) => found.cmp(value),
-            (None | Some(FieldValue::Text(_) | FieldValue::Time(_) | FieldValue::Number(_)), _) => {
+            (Some(FieldValue::Never), Value::Time(_)) => Ordering::Less,
+            (None | Some(FieldValue::Text(_) | FieldValue::Time(_) | FieldValue::Never | FieldValue::Number(_)), _) => {
                 return self.op == Op::NotEqual;
             }
         };

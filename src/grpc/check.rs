@@ -108,8 +108,7 @@ impl CheckApi {
             referrer: context.map_or("", |context| &context.referrer),
             min_revision: message.min_revision,
         };
-        let answer = self.decide(asker, caller, &question, deadline, surface).await?;
-        Ok(reply(answer, message))
+        Ok(reply(self.decide(asker, caller, &question, deadline, surface).await?, message))
     }
 
     /// Decides one question, through whichever door it came, and counts the decision.
@@ -134,17 +133,21 @@ impl CheckApi {
             referrer: question.referrer,
             audience: if question.audience.is_empty() { &self.audience } else { question.audience },
         };
-        let mut answer = self.gate.index.check(question.credential, &query, self.gate.clock.now())?;
-        if !answer.decision.is_allowed() && self.gate.index.is_later(question.credential, answer.revision) {
+        let (index, mut now) = (&self.gate.index, self.gate.clock.now());
+        let mut answer = index.ask(question.credential, &query, now)?;
+        if !answer.decision.is_allowed() && index.is_later(question.credential, answer.revision) {
             // Made on another replica a moment ago, perhaps: what it is now can be told once this one has caught up.
             self.ledger.caught_up(deadline.at()).await?;
             *caller = self.enter(asker)?;
-            answer = self.gate.index.check(question.credential, &query, self.gate.clock.now())?;
+            now = self.gate.clock.now();
+            answer = index.ask(question.credential, &query, now)?;
         }
         if answer.revision < question.min_revision {
             // The ledger was replaced in between by one that an operator has adopted.
             return Err(Error::unavailable("this replica has not reached min_revision"));
         }
+        // Once for each answer, however often it was looked for.
+        index.count(&answer, now);
         self.decisions.count(surface, &answer.decision);
         Ok(answer)
     }
@@ -168,8 +171,7 @@ impl CheckApi {
                 Error::invalid(format!("{place}tenant"), "must name a tenant, since the caller has none")
             });
         }
-        let found = TenantId::find(tenant).filter(|tenant| self.gate.index.has_tenant(tenant));
-        match found {
+        match TenantId::find(tenant).filter(|tenant| self.gate.index.has_tenant(tenant)) {
             Some(tenant) if own.is_none_or(|own| *own == tenant) => Ok(Some(tenant)),
             _ => Err(Error::not_found(name)),
         }

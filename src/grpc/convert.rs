@@ -10,6 +10,7 @@ mod people;
 mod replicas;
 mod sessions;
 mod tokens;
+mod usage;
 
 pub(super) use applications::{
     APPLICATION_FILTER, application_out, application_patch, new_application, secret_rotation,
@@ -25,6 +26,7 @@ pub(super) use people::{
 pub(super) use replicas::{diagnosis_out, replica_out, status_out};
 pub(super) use sessions::{SESSION_FILTER, session_out, sign_in, signed_in_out};
 pub(super) use tokens::{inspection_out, jwk_out, minted_out, new_token, principal_out, token_text};
+pub(super) use usage::{usage_out, usage_span};
 
 use crate::domain::clock::Time;
 use crate::domain::filter::{FieldKind, FilterField};

@@ -226,9 +226,14 @@ impl KeyService for KeyApi {
 
     async fn get_key_usage(
         &self,
-        _: Request<proto::GetKeyUsageRequest>,
+        request: Request<proto::GetKeyUsageRequest>,
     ) -> Result<Response<proto::GetKeyUsageResponse>, Status> {
-        Err(Error::Unbuilt { method: rpcs::GET_KEY_USAGE.method }.into())
+        let admitted = self.api.gate.admit(&request, rpcs::GET_KEY_USAGE)?;
+        let message = request.into_inner();
+        let name = self.api.gate.key(&admitted, &message.name, "name")?;
+        let (span, etag) = convert::usage_span(message, self.api.desk.clock.now())?;
+        let usage = keys::usage(&self.api.desk, &name, &etag, span).await?;
+        Ok(Response::new(proto::GetKeyUsageResponse { key_usage: Some(convert::usage_out(&name, &usage)) }))
     }
 
     async fn revoke_credentials(

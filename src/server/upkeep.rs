@@ -1,5 +1,6 @@
-//! What goes on beside the calls: health is kept in step, uses are written down, what is over is swept away.
+//! What goes on beside the calls: health is kept in step, what is over is swept away.
 
+use super::usage::Usage;
 use crate::check::Index;
 use crate::clock::Clock;
 use crate::error::Result;
@@ -13,28 +14,17 @@ use tokio::time::timeout;
 /// How often health is brought in step with the index.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often the rows of old tokens and sessions are deleted.
+/// How often the rows of old tokens, sessions and hours are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// How often it is written down when keys were last used.
-const USES_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Writes down when keys were last used, each minute and at the end.
-pub(super) async fn note_uses(store: Store, index: Arc<Index>, mut stopped: watch::Receiver<bool>) -> Result<()> {
-    loop {
-        let is_over = timeout(USES_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_ok();
-        if is_over {
-            return Ok(());
-        }
-        flush_uses(&store, &index).await;
-    }
-}
-
-/// Deletes, now and then, the rows of tokens and sessions that nobody knows any more.
-pub(super) async fn sweep(store: Store, clock: Clock, mut stopped: watch::Receiver<bool>) -> Result<()> {
+/// Deletes, now and then, the rows of tokens and sessions that nobody knows any more, and old counts.
+pub(super) async fn sweep(store: Store, usage: Usage, clock: Clock, mut stopped: watch::Receiver<bool>) -> Result<()> {
     while timeout(SWEEP_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_err() {
         if let Err(error) = store.sweep(clock.now()).await {
             tracing::warn!("old tokens and sessions could not be swept away: {error}");
+        }
+        if let Err(error) = usage.prune().await {
+            tracing::warn!("old counts of keys' use could not be deleted: {error}");
         }
     }
     Ok(())
@@ -59,14 +49,4 @@ pub(super) async fn tell_health(health: Health, index: Arc<Index>, mut stopped: 
         }
     }
     Ok(())
-}
-
-pub(super) async fn flush_uses(store: &Store, index: &Index) {
-    let uses = index.take_uses();
-    if uses.is_empty() {
-        return;
-    }
-    if let Err(error) = store.note_uses(&uses).await {
-        tracing::warn!(count = uses.len(), "it could not be written down when keys were last used: {error}");
-    }
 }

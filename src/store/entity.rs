@@ -4,6 +4,7 @@
 pub(in crate::store) mod access_token;
 pub(in crate::store) mod api_key;
 pub(in crate::store) mod api_key_secret;
+pub(in crate::store) mod api_key_usage;
 pub(in crate::store) mod api_key_use;
 pub(in crate::store) mod application;
 pub(in crate::store) mod application_secret;
@@ -19,5 +20,6 @@ pub(in crate::store) mod setting;
 pub(in crate::store) mod signing_key;
 pub(in crate::store) mod tenant;
 pub(in crate::store) mod tenant_user;
+pub(in crate::store) mod usage_flush;
 pub(in crate::store) mod user_password;
 pub(in crate::store) mod user_session;

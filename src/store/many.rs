@@ -9,7 +9,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityName,
-    EntityTrait, IdenStatic, Iterable, QueryFilter, Statement, Value,
+    EntityTrait, IdenStatic, Iterable, QueryFilter, QueryTrait, Statement, Value,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -17,8 +17,14 @@ use serde_json::{Map, Value as Json, json};
 pub(super) const CHUNK: usize = 512;
 
 /// Inserts new rows.
-pub(super) async fn insert<A: ActiveModelTrait + Send>(
+pub(super) async fn insert<A: ActiveModelTrait + Send>(rows: Vec<A>, transaction: &DatabaseTransaction) -> Result<()> {
+    upsert(rows, "", transaction).await
+}
+
+/// Inserts rows; `ending` says, in the engine's own words, what is done with those that are there.
+pub(super) async fn upsert<A: ActiveModelTrait + Send>(
     mut rows: Vec<A>,
+    ending: &str,
     transaction: &DatabaseTransaction,
 ) -> Result<()> {
     let is_json = transaction.get_database_backend() == DbBackend::Postgres;
@@ -27,10 +33,12 @@ pub(super) async fn insert<A: ActiveModelTrait + Send>(
         let rest = rows.split_off(if is_json { count } else { 1_usize << count.ilog2() });
         if is_json {
             let mut batch = Batch::new(transaction);
-            batch.add(&rows, "")?;
+            batch.add(&rows, ending)?;
             batch.write().await?;
         } else {
-            A::Entity::insert_many(rows).exec_without_returning(transaction).await.map_err(sort)?;
+            let mut statement = A::Entity::insert_many(rows).build(transaction.get_database_backend());
+            statement.sql.push_str(ending);
+            transaction.execute_raw(statement).await.map_err(sort)?;
         }
         rows = rest;
     }

@@ -24,6 +24,7 @@ mod m0005_signing;
 mod m0006_passwords;
 mod m0007_mail_count;
 mod m0008_replica;
+mod m0009_usage;
 mod tables;
 
 pub(in crate::store) struct Migrator;
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_passwords::Migration),
             Box::new(m0007_mail_count::Migration),
             Box::new(m0008_replica::Migration),
+            Box::new(m0009_usage::Migration),
         ]
     }
 }

@@ -108,6 +108,8 @@ pub(super) enum Purpose {
     Keeper,
     /// Coming and going of replicas, and the barrier's look at them; what it writes is kept.
     Registry,
+    /// Counting how keys are used, which nobody waits for.
+    Usage,
     /// Making tables, which may take long.
     Migration,
 }
@@ -118,7 +120,7 @@ impl Purpose {
         match self {
             Self::Writer | Self::Reader => 8,
             Self::Keeper => 2,
-            Self::Follower | Self::Registry | Self::Migration => 1,
+            Self::Follower | Self::Registry | Self::Usage | Self::Migration => 1,
         }
     }
 }

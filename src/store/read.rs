@@ -4,7 +4,7 @@ mod people;
 
 use super::entity::{api_key, api_key_secret, api_key_use, audit_event, ledger_head, root_secret, tenant, tenant_user};
 use super::failure::sort;
-use super::open::{Engine, Store};
+use super::open::Store;
 use super::rows;
 use crate::domain::change::{Event, Root};
 use crate::domain::clock::Time;
@@ -14,8 +14,6 @@ use crate::domain::name::{KeyId, Owner, TenantId, UserId};
 use crate::domain::tenant::Tenant;
 use crate::domain::user::User;
 use crate::error::{Error, Result};
-use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
 
@@ -316,31 +314,5 @@ impl Store {
     pub async fn page_token_key(&self) -> Result<Vec<u8>> {
         let head = ledger_head::Entity::find_by_id(super::draft::SHARD).one(&self.reader).await.map_err(sort)?;
         head.map(|head| head.page_token_key).ok_or_else(|| Error::internal("the ledger has no head"))
-    }
-
-    /// Notes when keys were last used. No mutation: no revision, no event; a later time is never overwritten.
-    pub async fn note_uses(&self, uses: &[(TenantId, KeyId, Time)]) -> Result<()> {
-        // A statement of its own each, so that mutations need not wait for all of them.
-        for chunk in uses.chunks(500) {
-            let rows = chunk.iter().map(|(tenant, key, time)| api_key_use::ActiveModel {
-                tenant_id: Set(tenant.as_str().to_owned()),
-                key_id: Set(key.as_str().to_owned()),
-                last_auth_time: Set(time.micros()),
-            });
-            let mut conflict = OnConflict::columns([api_key_use::Column::TenantId, api_key_use::Column::KeyId]);
-            let column = api_key_use::Column::LastAuthTime;
-            match self.engine() {
-                Engine::Sqlite | Engine::Postgres => conflict
-                    .update_column(column)
-                    .action_and_where(Expr::cust("excluded.last_auth_time > api_key_use.last_auth_time")),
-                Engine::MySql => conflict.value(column, Expr::cust("GREATEST(last_auth_time, VALUES(last_auth_time))")),
-            };
-            api_key_use::Entity::insert_many(rows)
-                .on_conflict(conflict)
-                .exec_without_returning(&self.writer)
-                .await
-                .map_err(sort)?;
-        }
-        Ok(())
     }
 }

@@ -13,6 +13,7 @@ mod relay;
 mod repeats;
 mod restored;
 mod site;
+mod usage;
 
 use crate::harness::settings::{Dice, number};
 use faults::{Done, Fault, Outage, darken, inflict};

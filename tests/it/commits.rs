@@ -5,8 +5,9 @@ use crate::harness::postgres;
 use keyward::clock::Clock;
 use keyward::domain::change::Change;
 use keyward::domain::credential::Prefix;
-use keyward::domain::name::TenantId;
+use keyward::domain::name::{KeyId, TenantId};
 use keyward::domain::tenant::Tenant;
+use keyward::domain::usage::{Count, Hour, Span, Use};
 use keyward::error::{Error, Result};
 use keyward::store::{Committed, Entry, Store};
 use sea_orm::sqlx::{self, Connection as _, PgConnection, Row as _};
@@ -201,15 +202,20 @@ async fn pass_on(
     }
 }
 
+/// A store whose connections can lose something.
+async fn store_behind_proxy(url: &str) -> (Store, Arc<AtomicU8>) {
+    let (_, address) = url.split_once('@').unwrap();
+    let (host, database) = address.split_once('/').unwrap();
+    let (port, fault) = proxy(host.rsplit(':').next().unwrap().parse().unwrap()).await;
+    let url = format!("postgres://keyward@127.0.0.1:{port}/{database}");
+    (Store::open(&url, Clock::default()).await.unwrap(), fault)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_answer_was_lost_is_found_and_one_that_was_lost_is_not() {
     let url = postgres::database().await;
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    let (_, address) = url.split_once('@').unwrap();
-    let (host, database) = address.split_once('/').unwrap();
-    let (port, fault) = proxy(host.rsplit(':').next().unwrap().parse().unwrap()).await;
-    let store =
-        Store::open(&format!("postgres://keyward@127.0.0.1:{port}/{database}"), Clock::default()).await.unwrap();
+    let (store, fault) = store_behind_proxy(&url).await;
     let mut told = make_many(std::slice::from_ref(&store), std::iter::once("before".to_owned())).await;
     for round in 0..6 {
         let wanted = if round % 2 == 0 { LOSE_ANSWER } else { LOSE_COMMIT };
@@ -225,4 +231,32 @@ async fn a_commit_whose_answer_was_lost_is_found_and_one_that_was_lost_is_not() 
         told.append(&mut made);
     }
     assert_told(&store, &mut connection, &told).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_of_usage_whose_commit_was_not_answered_counts_once() {
+    let (store, fault) = store_behind_proxy(&postgres::database().await).await;
+    let log = store.usage_log().await.unwrap();
+    let (tenant, key) = (TenantId::find("acme").unwrap(), KeyId::find("ci").unwrap());
+    let hour = Hour::of_number(499_000);
+    let span = Span { start: hour.start(), end: Hour::of_number(499_001).start() };
+    let mut expected = Count::NONE;
+    for number in 1..=9 {
+        let wanted = [LOSE_ANSWER, LOSE_COMMIT, PASS][usize::try_from(number % 3).unwrap()];
+        fault.store(wanted, Ordering::SeqCst);
+        let count = Count { allowed: 1 << number, denied: 1 };
+        let (of, its) = (tenant.clone(), key.clone());
+        let tallies =
+            [Use { tenant: of, key: its, last_auth_time: Some(hour.start()), hour, count }].into_iter().collect();
+        let mut tries = 1;
+        while let Err(error) = log.write(number, &tallies, hour.start()).await {
+            assert!(tries < 50, "{error}");
+            tries += 1;
+        }
+        assert_eq!(fault.load(Ordering::SeqCst), PASS, "it has happened");
+        assert_eq!(tries > 1, wanted != PASS, "{number} was written at try {tries}");
+        expected = expected.plus(count);
+        let found = store.key_usage(&tenant, &key, span).await.unwrap();
+        assert_eq!(found, [(hour.start(), expected)], "{number}");
+    }
 }

@@ -3,6 +3,7 @@
 mod ledger;
 mod server;
 mod start;
+mod usage;
 
 use crate::harness::ledger::connect as connect_sqlite;
 use crate::harness::{mariadb, postgres};

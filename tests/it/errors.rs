@@ -173,10 +173,6 @@ async fn permission_comes_before_the_request_and_the_request_before_the_state() 
     let state = send!(acme.owner.keys(), suspend_key, SuspendKeyRequest { name: &*key.name });
     assert_eq!(refused(state, Code::FailedPrecondition).reason, "STATE_FORBIDS");
     refused(send!(server.root().users(), get_user, GetUserRequest { name: "tenants/acme/users/none" }), Code::NotFound);
-
-    // What is not built says so.
-    let usage = send!(acme.owner.keys(), get_key_usage, GetKeyUsageRequest { name: &*key.name });
-    assert_eq!(refused(usage, Code::Unimplemented).reason, "NOT_BUILT");
 }
 
 #[tokio::test]

@@ -51,3 +51,4 @@ mod store;
 mod tidy;
 mod tokens;
 mod transport;
+mod usage;

@@ -123,11 +123,6 @@ impl Whole {
         Self { retirement, owner, tenant: holder.owner.tenant.standing(), holder, token, application }
     }
 
-    /// The key, application or session whose own secret was shown; `None` for a token.
-    pub(super) fn shown(&self) -> Option<&Arc<HolderEntry>> {
-        self.token.is_none().then_some(&self.holder)
-    }
-
     fn held(&self) -> Held<'_> {
         Held {
             facts: self.holder.facts(),
@@ -160,6 +155,14 @@ impl Principal {
         match &self.0 {
             Reached::Root { .. } => None,
             Reached::Held(whole) => Some(whole.held()),
+        }
+    }
+
+    /// The key, application or session whose own secret was shown; `None` for a token and root.
+    pub(super) fn shown(&self) -> Option<&Arc<HolderEntry>> {
+        match &self.0 {
+            Reached::Root { .. } => None,
+            Reached::Held(whole) => whole.token.is_none().then_some(&whole.holder),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::cell::OwnerCell;
 use super::entry::At;
+use super::tally::Tally;
 use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
 use crate::domain::facts::{Facts, FactsRef, Kind, Particulars};
@@ -37,6 +38,8 @@ pub(in crate::check) struct HolderEntry {
     kind: Kind,
     /// The minute in which it was last used.
     pub(in crate::check) last_use: AtomicU32,
+    /// Its Checks that were not told yet, if it is a key.
+    pub(in crate::check) tally: Tally,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +78,18 @@ impl HolderEntry {
         let id_apart = matches!(form, Form::Long).then(|| holder.id().into());
         let is_rare = secrets.is_some() || id_apart.is_some() || particulars != Particulars::NONE;
         let rare = is_rare.then(|| Box::new(Rare { particulars, secrets, id: id_apart }));
-        Self { digest, version, owner, grants, rare, id, form, kind: holder.kind(), last_use: AtomicU32::new(0) }
+        Self {
+            digest,
+            version,
+            owner,
+            grants,
+            rare,
+            id,
+            form,
+            kind: holder.kind(),
+            last_use: AtomicU32::new(0),
+            tally: Tally::default(),
+        }
     }
 
     /// The tenant it belongs to.
@@ -147,8 +161,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_key_takes_one_block_of_112_bytes() {
-        // With the two counts of an `Arc`, and eight bytes of the allocator's.
-        assert_eq!(size_of::<HolderEntry>() + 16 + 8, 112);
+    fn a_plain_key_takes_one_block_of_128_bytes() {
+        // With the two counts of an `Arc`, and eight bytes of the allocator's, which gives out whole sixteens.
+        assert_eq!((size_of::<HolderEntry>() + 16 + 8).next_multiple_of(16), 128);
     }
 }

@@ -1,6 +1,7 @@
 //! `keyward keys list`.
 
 use clap::Args;
+use prost_types::Timestamp;
 
 use super::create::Under;
 use super::open;
@@ -8,7 +9,7 @@ use super::show::{key_type, state};
 use crate::cli::ClientOptions;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Paging, or_dash};
-use crate::cli::value::{id, time_column, within_tenant};
+use crate::cli::value::{id, moment, time_column, time_text, within_tenant};
 use crate::proto::v1::ListKeysRequest;
 
 /// List keys.
@@ -20,6 +21,10 @@ pub struct List {
     /// Which ones, in a subset of AIP-160
     #[arg(long, value_name = "FILTER")]
     filter: Option<String>,
+
+    /// Only those made before this time, such as 2030-01-31, and not used since then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    unused_since: Option<Timestamp>,
 
     /// Deleted ones too
     #[arg(long)]
@@ -33,15 +38,25 @@ const HEADER: [&str; 8] =
     ["KEY", "DISPLAY NAME", "TYPE", "STATE", "OWNER", "CREATED (UTC)", "EXPIRES (UTC)", "LAST USED (UTC)"];
 
 impl List {
+    fn filter(&self) -> String {
+        let unused = self.unused_since.as_ref().map(|time| {
+            let time = time_text(time);
+            format!("last_auth_time < {time} AND create_time < {time}")
+        });
+        let asked = self.filter.clone().filter(|filter| !filter.trim().is_empty());
+        asked.into_iter().chain(unused).collect::<Vec<_>>().join(" AND ")
+    }
+
     pub(super) async fn run(&self, options: &ClientOptions) -> Result<(), Failure> {
         let parent = self.under.parent(options)?;
+        let filter = self.filter();
         let (connection, mut service) = open(options).await?;
         let fetch = async |page_size, page_token| {
             let request = ListKeysRequest {
                 parent: parent.clone(),
                 page_size,
                 page_token,
-                filter: self.filter.clone().unwrap_or_default(),
+                filter: filter.clone(),
                 show_deleted: self.show_deleted,
             };
             let response = service.list_keys(connection.request(request)).await?.into_inner();

@@ -8,6 +8,7 @@ use crate::domain::credential::Digest;
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::key::{Key, KeyState, KeyType, RETENTION, Secret};
 use crate::domain::name::Owner;
+use crate::domain::usage::{Count, Span};
 use crate::error::{Error, Result};
 use crate::store::{KeyQuery, Page};
 
@@ -19,6 +20,24 @@ pub async fn get(desk: &Desk, name: &KeyName, etag: &str) -> Result<(Key, Option
         found.filter(|(key, _)| !key.is_forgotten(now)).ok_or_else(|| Error::not_found(name))?;
     check_etag(etag, key.uid, key.revision, &key.name())?;
     Ok((key, last_auth_time))
+}
+
+/// How much a key is used.
+#[derive(Debug)]
+pub struct Usage {
+    /// The hours asked about.
+    pub span: Span,
+    /// Those of them in which it was checked, each with when it begins.
+    pub hours: Vec<(Time, Count)>,
+    /// When it was last used, then or not.
+    pub last_auth_time: Option<Time>,
+}
+
+/// How much a key was used in a span of time, as far as it is written down.
+pub async fn usage(desk: &Desk, name: &KeyName, etag: &str, span: Span) -> Result<Usage> {
+    let (key, last_auth_time) = get(desk, name, etag).await?;
+    let hours = desk.store.key_usage(&key.tenant, &key.id, span).await?;
+    Ok(Usage { span, hours, last_auth_time })
 }
 
 /// A page of keys.
@@ -64,7 +83,8 @@ fn is_wanted(filter: &Filter, key: &Key, last_auth_time: Option<Time>, now: Time
         "update_time" => time(Some(key.update_time)),
         "expire_time" => time(key.expire_time),
         "not_before_time" => time(key.not_before_time),
-        "last_auth_time" => time(last_auth_time),
+        // A key that was never used is among those that were not used for long.
+        "last_auth_time" => time(last_auth_time).or(Some(FieldValue::Never)),
         "delete_time" => time(key.delete_time),
         "revoke_time" => time(key.revocation.map(|revocation| revocation.time)),
         _ => field.strip_prefix("labels.").and_then(|name| key.labels.get(name)).map(|value| FieldValue::Text(value)),

@@ -5,6 +5,8 @@ const FIELDS: &[FilterField] = &[
     FilterField { name: "display_name", kind: FieldKind::Text },
     FilterField { name: "state", kind: FieldKind::Word(&["ACTIVE", "REVOKED"]) },
     FilterField { name: "create_time", kind: FieldKind::Time },
+    FilterField { name: "delete_time", kind: FieldKind::Time },
+    FilterField { name: "last_auth_time", kind: FieldKind::Time },
     FilterField { name: "revision", kind: FieldKind::Number },
     FilterField { name: "type", kind: FieldKind::Word(&["KEY_TYPE_MASTER", "KEY_TYPE_DEFAULT_PUBLIC", "TYPE_MASTER"]) },
     FilterField { name: "labels", kind: FieldKind::Labels },
@@ -16,6 +18,7 @@ fn get(field: &str) -> Option<FieldValue<'static>> {
         "display_name" => Some(FieldValue::Text("a \"b\" \\c")),
         "state" => Some(FieldValue::Text("ACTIVE")),
         "create_time" => Some(FieldValue::Time(1_000_000)),
+        "last_auth_time" => Some(FieldValue::Never),
         "revision" => Some(FieldValue::Number(10)),
         "type" => Some(FieldValue::Text("KEY_TYPE_DEFAULT_PUBLIC")),
         "labels.my key" => Some(FieldValue::Text("x")),
@@ -48,6 +51,10 @@ fn a_filter_holds_when_all_its_terms_do() {
     check("create_time > 1970-01-01T00:00:00.999999Z", true);
     check("create_time = 1970-01-01T00:00:01.0000009Z", true);
     check("create_time != 1970-01-01T00:00:01Z", false);
+    for (op, holds_of_never) in [("<", true), ("<=", true), ("!=", true), ("=", false), (">=", false), (">", false)] {
+        check(&format!("last_auth_time {op} 0001-01-01T00:00:00Z"), holds_of_never);
+        check(&format!("delete_time {op} 9999-01-01T00:00:00Z"), op == "!=");
+    }
     check("revision > 9", true);
     check("revision>=10 AND revision <= \"10\"", true);
     check("revision < 9", false);
@@ -66,7 +73,10 @@ fn what_cannot_be_filtered_by_is_said() {
         assert_eq!(violation.field, "filter");
         assert!(violation.rule.contains(part), "{text:?} {}", violation.rule);
     }
-    check("colour = red", "display_name, state, create_time, revision, type, labels.{key}");
+    check(
+        "colour = red",
+        "display_name, state, create_time, delete_time, last_auth_time, revision, type, labels.{key}",
+    );
     check("labels = red", "labels.{key}");
     check("labels. = red", "labels.{key}");
     check("labels.\"\" = red", "labels.{key}");

@@ -51,11 +51,11 @@ fn session(flavour: Flavour, purpose: Purpose, lease: Duration) -> String {
     let lock = LOCK_TIMEOUT.as_secs().max(1);
     let idle = quarter.as_secs().max(1);
     let statement = match purpose {
-        Purpose::Writer | Purpose::Registry | Purpose::Reader => STATEMENT_TIMEOUT,
+        Purpose::Writer | Purpose::Registry | Purpose::Usage | Purpose::Reader => STATEMENT_TIMEOUT,
         Purpose::Follower | Purpose::Keeper => quarter,
         Purpose::Migration => Duration::ZERO,
     };
-    let is_bounded = matches!(purpose, Purpose::Writer | Purpose::Registry);
+    let is_bounded = matches!(purpose, Purpose::Writer | Purpose::Registry | Purpose::Usage);
     let mut settings = vec![
         "sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')".to_owned(),
         format!("innodb_lock_wait_timeout = {lock}"),

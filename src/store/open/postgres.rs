@@ -49,7 +49,7 @@ fn session(options: &PgConnectOptions, purpose: Purpose, lease: Duration) -> PgC
         ("lock_timeout", millis(LOCK_TIMEOUT)),
     ]);
     match purpose {
-        Purpose::Writer | Purpose::Registry => options.options([
+        Purpose::Writer | Purpose::Registry | Purpose::Usage => options.options([
             // In a small table one index is as good as another, and none better than reading all. A plan that was made then
             // must not be kept until the table is large.
             ("enable_seqscan", "off".to_owned()),

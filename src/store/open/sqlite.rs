@@ -58,7 +58,12 @@ pub(in crate::store) fn options(path: &Path, purpose: Purpose) -> ConnectOptions
     let path = path.to_owned();
     let connections = match purpose {
         Purpose::Reader => 4,
-        Purpose::Writer | Purpose::Follower | Purpose::Keeper | Purpose::Registry | Purpose::Migration => 1,
+        Purpose::Writer
+        | Purpose::Follower
+        | Purpose::Keeper
+        | Purpose::Registry
+        | Purpose::Usage
+        | Purpose::Migration => 1,
     };
     options
         .max_connections(connections)

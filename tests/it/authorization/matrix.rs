@@ -105,7 +105,7 @@ fn row(method: &str) -> Option<Row> {
         "KeyService/DeleteKey" => asks(Key, KEY, NAME, "YYYDYDDYDDDDN"),
         "KeyService/UndeleteKey" => asks(DeletedKey, KEY, NAME, "YYYDYDDYDDDDN"),
         "KeyService/LookupKey" => asks(Key, KEY, r#"{"credential": "$credential"}"#, "YYYYYDDYDDDDN"),
-        "KeyService/GetKeyUsage" => Unbuilt,
+        "KeyService/GetKeyUsage" => asks(Key, KEY, NAME, "YYYYYDDYDDDDN"),
         "KeyService/RevokeCredentials" => Open { request: r#"{"credentials": ["nobody's"]}"# },
         "KeyService/ImportKeys" => {
             let request = r#"{"parent": "$owner", "sequence": 1, "entries": [{"key": {}, "credential": "a key of old: $fresh"}]}"#;
@@ -528,7 +528,7 @@ async fn every_rpc_answers_every_kind_of_caller_as_it_must() {
         }
     }
     assert!(faults.is_empty(), "{} of {cells} cells:\n{}", faults.len(), faults.join("\n"));
-    assert_eq!((built, cells), (54, 56 * (26 + 13)), "the exceptions may only become fewer");
+    assert_eq!((built, cells), (55, 56 * (26 + 13)), "the exceptions may only become fewer");
 }
 
 #[test]

@@ -154,6 +154,16 @@ fn walk_keys(t: &Terminal) {
     };
     assert_eq!(ids(t.as_owner("keys list --owner cleo --filter").word("type = KEY_TYPE_REGULAR")), ["all", "late"]);
     assert_eq!(ids(t.as_owner("keys list --parent users/cleo --page-size 1 --limit 2")).len(), 2);
+    let unused = |since: &str| ids(t.as_owner("keys list --filter").word("type = KEY_TYPE_REGULAR").word(since));
+    assert_eq!(unused("--unused-since=2100-01-31"), unused("--unused-since=2100-01-31T12:00:00+02:00"));
+    assert!(unused("--unused-since=2100-01-31").contains(&"late".to_owned()));
+    assert!(unused("--unused-since=2020-01-31").is_empty(), "they were made later");
+    t.as_owner("keys list --unused-since yesterday").exits(2).says("must be a day or a time");
+    let usage = t.as_owner("keys usage all --start 2020-01-31 --end 2100-01-31T12:30:00Z --etag").word(etag()).ok();
+    usage.says("2100-01-31T13:00:00Z").says("HOUR (UTC)").says("total");
+    let usage = t.as_owner("keys usage all --end 2100-01-31").json();
+    assert_eq!(usage["keyUsage"]["startTime"], "2100-01-30T00:00:00Z");
+    t.as_owner("keys usage all --start 2100-01-31").exits(1).says("start_time");
     t.as_owner("keys delete late --etag").word(text(&t.as_owner("keys get late").json()["key"]["etag"])).ok();
     assert!(!ids(t.as_owner("keys list")).contains(&"late".to_owned()));
     assert!(ids(t.as_owner("keys list --show-deleted")).contains(&"late".to_owned()));
