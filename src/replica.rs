@@ -9,6 +9,7 @@ mod keeper;
 mod outside;
 pub mod protocol;
 mod prune;
+mod steps;
 
 use crate::check::Index;
 use crate::clock::{Clock, boot_time};
@@ -20,6 +21,7 @@ use keeper::{Barrier, Keeper, Request};
 pub use outside::settle_from_outside;
 use parking_lot::Mutex;
 use protocol::{Outcome, Timing};
+pub use steps::Steps;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

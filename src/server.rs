@@ -191,7 +191,7 @@ impl Server {
         let (checks, ext_authz) = check(data_door);
         let data = Services::new(checks, ext_authz, Routes::new(health.server()));
         let (checks, ext_authz) = check(Door::Bearer);
-        let admin = Services::new(checks, ext_authz, admin_routes(&api, &health)?);
+        let admin = Services::new(checks, ext_authz, admin_routes(&api, &health, &stopped)?);
         let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), clock.clone(), &health);
 
         // First, since its address is the issuer that the others name unless one is given.
@@ -330,7 +330,7 @@ fn gauges(index: &Arc<Index>, ledger: &Ledger) -> Gauges {
 }
 
 /// Everything but Check, with reflection in both versions, each of which lists both.
-fn admin_routes(api: &Api, health: &Health) -> Result<Routes> {
+fn admin_routes(api: &Api, health: &Health, stopped: &watch::Receiver<bool>) -> Result<Routes> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(crate::proto::FILE_DESCRIPTOR_SET)
@@ -346,7 +346,7 @@ fn admin_routes(api: &Api, health: &Health) -> Result<Routes> {
         .add_service(KeyServiceServer::new(KeyApi::new(api.clone())).max_decoding_message_size(limit))
         .add_service(TenantServiceServer::new(TenantApi(api.clone())).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(UserApi(api.clone())).max_decoding_message_size(limit))
-        .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
+        .add_service(EventServiceServer::new(EventApi::new(api.clone(), stopped.clone())).max_decoding_message_size(limit))
         .add_service(TokenServiceServer::new(TokenApi(api.clone())).max_decoding_message_size(limit))
         .add_service(ApplicationServiceServer::new(ApplicationApi::new(api.clone())).max_decoding_message_size(limit))
         .add_service(AdminServiceServer::new(AdminApi(api.clone())).max_decoding_message_size(limit)))

@@ -1,4 +1,7 @@
-//! Reading the audit log.
+//! Reading the audit log: pages of it, and going along with it.
+
+mod tail;
+mod watch;
 
 use super::Desk;
 use super::page::Part;
@@ -7,14 +10,11 @@ use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::name::TenantId;
 use crate::error::{Error, Result};
 use crate::store::Page;
+pub use watch::{Watch, Watches};
 
 /// A page of the events of a tenant (of all, if `None`), oldest first.
 pub async fn list(desk: &Desk, tenant: Option<&TenantId>, filter: &Filter, part: &Part) -> Result<Page<Event>> {
-    if let Some(tenant) = tenant
-        && desk.store.tenant(tenant).await?.is_none()
-    {
-        return Err(Error::not_found(tenant.name()));
-    }
+    check_tenant(desk, tenant).await?;
     let is_wanted = |event: &Event| {
         filter.matches(|field| match field {
             "kind" => Some(FieldValue::Text(&event.kind)),
@@ -26,5 +26,12 @@ pub async fn list(desk: &Desk, tenant: Option<&TenantId>, filter: &Filter, part:
             _ => None,
         })
     };
-    desk.store.events(tenant, &part.after, part.size, is_wanted).await
+    desk.store.events(tenant, &part.after, filter.range("revision"), part.size, is_wanted).await
+}
+
+async fn check_tenant(desk: &Desk, tenant: Option<&TenantId>) -> Result<()> {
+    match tenant {
+        Some(tenant) if desk.store.tenant(tenant).await?.is_none() => Err(Error::not_found(tenant.name())),
+        Some(_) | None => Ok(()),
+    }
 }
