@@ -114,7 +114,7 @@
 //!
 //! # What is absent
 //!
-//! Usage counts and watching events are in the contract and answer `UNIMPLEMENTED`.
+//! Usage counts are in the contract and answer `UNIMPLEMENTED`.
 //! Replicas do not call each other: hints and confirmations go through the database (PostgreSQL's LISTEN and NOTIFY; on
 //! MySQL the next poll).
 //!

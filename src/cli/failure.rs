@@ -47,6 +47,38 @@ impl Failure {
         }
     }
 
+    /// Whether it may be over when it is tried again, without another command line.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused(status) => match status.code() {
+                Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::ResourceExhausted
+                | Code::Aborted
+                | Code::Cancelled
+                | Code::Unknown
+                | Code::Internal => true,
+                Code::Ok
+                | Code::InvalidArgument
+                | Code::NotFound
+                | Code::AlreadyExists
+                | Code::PermissionDenied
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+                | Code::Unimplemented
+                | Code::DataLoss
+                | Code::Unauthenticated => false,
+            },
+            Self::Usage(_) | Self::Lines(_) | Self::Output(_) | Self::Broken(_) => false,
+        }
+    }
+
+    /// Whether whoever reads what is printed has seen enough, as `head` does.
+    pub(super) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     /// Whether the server did not take the credential.
     pub(super) fn is_unauthenticated(&self) -> bool {
         matches!(self, Self::Refused(status) if status.code() == Code::Unauthenticated)

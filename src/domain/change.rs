@@ -180,4 +180,6 @@ pub struct Event {
     pub source_ip: String,
     /// More about it, without secrets and digests.
     pub detail: serde_json::Value,
+    /// The hash chain after it; empty before it is written.
+    pub chain: Vec<u8>,
 }

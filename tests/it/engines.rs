@@ -3,6 +3,7 @@
 mod ledger;
 mod server;
 mod start;
+mod watch;
 
 use crate::harness::ledger::connect as connect_sqlite;
 use crate::harness::{mariadb, postgres};

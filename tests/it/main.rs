@@ -50,3 +50,4 @@ mod store;
 mod tidy;
 mod tokens;
 mod transport;
+mod watch;

@@ -34,7 +34,7 @@ pub(in crate::store) fn root_secret(row: root_secret::Model) -> Result<Secret, E
 
 /// The row of an event, its chain not yet computed.
 pub(in crate::store) fn event_row(event: Event, changes_hash: [u8; 32]) -> Result<audit_event::Model, Error> {
-    let Event { revision, kind, tenant, actor, credential_id, subject, time, request_id, source_ip, detail } = event;
+    let Event { revision, kind, tenant, actor, credential_id, subject, time, request_id, source_ip, detail, chain } = event;
     Ok(audit_event::Model {
         revision,
         kind,
@@ -47,7 +47,7 @@ pub(in crate::store) fn event_row(event: Event, changes_hash: [u8; 32]) -> Resul
         source_ip,
         detail: json(&detail)?,
         changes_hash: changes_hash.to_vec(),
-        chain: Vec::new(),
+        chain,
     })
 }
 
@@ -63,5 +63,6 @@ pub(in crate::store) fn event(row: audit_event::Model) -> Result<Event, Error> {
         request_id: row.request_id,
         source_ip: row.source_ip,
         detail: from_json(&row.detail)?,
+        chain: row.chain,
     })
 }

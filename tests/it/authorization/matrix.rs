@@ -143,7 +143,7 @@ fn row(method: &str) -> Option<Row> {
         "UserService/DeleteUser" => asks(User, USER, NAME, "YYYDYDDYDDDDN"),
         "UserService/RotateMasterKey" => asks(User, USER, NAME, "YYYDYDDDDDDDN"),
         "EventService/ListEvents" => asks(Tenant, "keyward/events/*", r#"{"parent": "$tenant"}"#, "YYYYDDDYDDDDN"),
-        "EventService/WatchEvents" => Unbuilt,
+        "EventService/WatchEvents" => asks(Tenant, "keyward/events/*", r#"{"parent": "$tenant"}"#, "YYYYDDDYDDDDN"),
         "TokenService/CreateToken" => Proof { request: r#"{"key": "nobody's"}"#, code: Code::Unauthenticated },
         // Whoever may not see a token is told that it is inactive.
         "TokenService/IntrospectToken" => asks(Token, TOKEN, r#"{"token": "$credential"}"#, "YYYYYQQYQQQQQ"),
@@ -526,7 +526,7 @@ async fn every_rpc_answers_every_kind_of_caller_as_it_must() {
         }
     }
     assert!(faults.is_empty(), "{} of {cells} cells:\n{}", faults.len(), faults.join("\n"));
-    assert_eq!((built, cells), (53, 55 * (26 + 13)), "the exceptions may only become fewer");
+    assert_eq!((built, cells), (54, 55 * (26 + 13)), "the exceptions may only become fewer");
 }
 
 #[test]
