@@ -9,6 +9,7 @@ mod ops;
 mod root_key;
 mod signing;
 mod upkeep;
+mod verify;
 
 use crate::check::Index;
 use crate::clock::Clock;
@@ -53,6 +54,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::service::Routes;
+pub use verify::{Verdict, VerifyArgs, verify_events};
 
 /// The largest message of BatchCheck and administration.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;

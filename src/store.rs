@@ -30,7 +30,7 @@ mod write;
 pub use draft::{Committed, Draft, Entry, Replay};
 pub use group::Wants;
 pub use hints::Hints;
-pub use log::{Batch, Head};
+pub use log::{Audit, Audited, Batch, Fault, Head};
 pub use mail::QueuedMail;
 pub use migration::Migrated;
 pub use open::{Engine, Store};

@@ -9,10 +9,11 @@ use tonic::transport::Channel;
 use super::ClientOptions;
 use super::connect::{ADMIN_SERVER, Connection, MAX_RESPONSE_BYTES};
 use super::failure::Failure;
-use super::output::{Paging, or_dash};
+use super::output::{Paging, or_dash, print};
 use super::value::{time_column, within_tenant};
 use crate::proto::v1::event_service_client::EventServiceClient;
 use crate::proto::v1::{Event, ListEventsRequest};
+use crate::server::{Verdict, VerifyArgs, verify_events};
 
 /// Read the audit log.
 #[derive(Debug, Subcommand)]
@@ -45,6 +46,20 @@ Examples:
   keyward events export --all-tenants --key-file root.key --head-file head > events.jsonl
   keyward events export --tenant acme --after 8132 >> acme.jsonl")]
     Export(export::Export),
+    /// Read the whole audit log in a database, and say whether it is what was written
+    #[command(after_help = "\
+Reads the database itself, and needs no server; it writes nothing, and may run beside one. Finds an event that was deleted
+or edited, changes in the log that are not those of their event, and a head that was set back. Whoever can write to the
+database could also have written everything anew, or cut off its end together with the head: that is found only by
+comparing with a head that was exported earlier and kept elsewhere.
+
+Exits with 0 when all of it is whole, 1 when something is wrong, and 2 when it could not be told.
+
+Examples:
+  keyward events export --all-tenants --head-file /safe/head > /safe/events.jsonl
+  keyward events verify --database-url postgres://keyward@db.example/keyward --head-file /safe/head
+  keyward events verify --database-url sqlite:keyward.db --head 8132:5f0c…")]
+    Verify(VerifyArgs),
 }
 
 /// List what was changed, by whom and when, oldest first.
@@ -82,7 +97,24 @@ impl Events {
             Self::List(list) => list.run(options).await,
             Self::Watch(watch) => watch.run(options).await,
             Self::Export(export) => export.run(options).await,
+            Self::Verify(verify) => verified(verify).await,
         }
+    }
+}
+
+/// Verifies offline; what is wrong is an answer, not a failure to find one.
+async fn verified(verify: &VerifyArgs) -> Result<(), Failure> {
+    let mut printed = Ok(());
+    let verdict = verify_events(verify, |line| {
+        if printed.is_ok() {
+            printed = print(line);
+        }
+    });
+    let verdict = verdict.await;
+    printed?;
+    match verdict {
+        Verdict::Whole => Ok(()),
+        Verdict::Broken | Verdict::Unknown => Err(Failure::Told(verdict.exit_code())),
     }
 }
 

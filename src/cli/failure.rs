@@ -25,6 +25,8 @@ pub(super) enum Failure {
     Output(io::Error),
     /// The answer makes no sense: report it.
     Broken(String),
+    /// It has said itself what is wrong, and exits with this.
+    Told(u8),
 }
 
 impl Failure {
@@ -32,6 +34,7 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Told(code) => *code,
             Self::Unreachable(_) => 3,
             Self::Refused(status) if is_timeout(status) || broken_off(status).is_some() => 3,
             Self::Refused(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => 3,
@@ -41,6 +44,9 @@ impl Failure {
 
     /// Tells standard error.
     pub(super) fn report(&self) {
+        if matches!(self, Self::Told(_)) {
+            return;
+        }
         remark(self);
         if matches!(self, Self::Refused(status) if is_nobody(status)) {
             remark(&"no key was given: use --key-file PATH, KEYWARD_KEY or --user EMAIL");
@@ -70,7 +76,7 @@ impl Failure {
                 | Code::DataLoss
                 | Code::Unauthenticated => false,
             },
-            Self::Usage(_) | Self::Lines(_) | Self::Output(_) | Self::Broken(_) => false,
+            Self::Usage(_) | Self::Lines(_) | Self::Output(_) | Self::Broken(_) | Self::Told(_) => false,
         }
     }
 
@@ -89,6 +95,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) | Self::Unreachable(text) | Self::Broken(text) => write!(f, "error: {text}"),
+            Self::Told(_) => Ok(()),
             Self::Lines(count) => write!(f, "error: {count} lines were refused, for the reasons above"),
             Self::Output(error) => write!(f, "error: cannot write the answer: {error}"),
             Self::Refused(status) if is_timeout(status) => f.write_str(

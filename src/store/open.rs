@@ -22,6 +22,7 @@
 
 mod mysql;
 mod postgres;
+mod reading;
 mod sqlite;
 
 use super::failure::{cannot_connect, sort};
@@ -31,6 +32,7 @@ use crate::clock::Clock;
 use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
 pub(super) use mysql::Flavour;
+pub(super) use reading::connect_to_read;
 use sea_orm::sqlx;
 use sea_orm::sqlx::mysql::MySqlConnectOptions;
 use sea_orm::sqlx::postgres::PgConnectOptions;
