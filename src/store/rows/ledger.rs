@@ -1,8 +1,9 @@
 //! Root's secrets and events.
 
-use super::{digest, from_json, json, micros, retirement, secret_id, secret_id_column, tenant_id};
+use super::{digest, from_json, micros, retirement, secret_id, secret_id_column, tenant_id};
 use crate::domain::change::Event;
 use crate::domain::clock::Time;
+use crate::domain::detail;
 use crate::domain::key::Secret;
 use crate::error::Error;
 use crate::store::entity::{audit_event, root_secret};
@@ -45,7 +46,7 @@ pub(in crate::store) fn event_row(event: Event, changes_hash: [u8; 32]) -> Resul
         time: time.micros(),
         request_id,
         source_ip,
-        detail: json(&detail)?,
+        detail: detail::text(detail).map_err(Error::internal)?,
         changes_hash: changes_hash.to_vec(),
         chain,
     })
