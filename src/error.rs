@@ -59,6 +59,11 @@ pub enum Error {
         /// What stands against it.
         rule: String,
     },
+    /// What was asked for is there no more: retention has removed it.
+    Removed {
+        /// Events up to this revision.
+        last: i64,
+    },
     /// A limit was reached.
     Exhausted {
         /// Which.
@@ -138,6 +143,10 @@ impl fmt::Display for Error {
                 write!(f, "{name} has changed since its etag was read; get it again and retry")
             }
             Self::Precondition { name, rule } => write!(f, "{name} {rule}"),
+            Self::Removed { last } => write!(
+                f,
+                "events up to revision {last} were removed, since they are older than they are kept; go on after {last}"
+            ),
             Self::Exhausted { limit, .. } => write!(f, "limit reached: {limit}"),
             Self::Unavailable { what, committed: None } => write!(f, "cannot decide: {what}"),
             Self::Unavailable { what, committed: Some(revision) } => {

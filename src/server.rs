@@ -205,6 +205,9 @@ impl Server {
         tasks.spawn(post.run(stopped.clone()));
         tasks.spawn(upkeep::note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         tasks.spawn(upkeep::sweep(store.clone(), clock.clone(), stopped.clone()));
+        if let Some(retention) = config.event_retention {
+            tasks.spawn(upkeep::expire_events(store.clone(), clock.clone(), retention, stopped.clone()));
+        }
         if let Some(master) = master {
             let (store, index, life) = (store.clone(), Arc::clone(&index), config.signing_key_life);
             tasks.spawn(signing::keep_renewing(store, index, clock, master, life, stopped.clone()));

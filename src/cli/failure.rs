@@ -80,6 +80,13 @@ impl Failure {
         }
     }
 
+    /// Up to which revision the events were removed that were asked for, if that is why it failed.
+    pub(super) fn removed_up_to(&self) -> Option<i64> {
+        let Self::Refused(status) = self else { return None };
+        let info = status.get_details_error_info().filter(|info| info.reason == "EVENTS_REMOVED")?;
+        info.metadata.get("removed_up_to_revision")?.parse().ok()
+    }
+
     /// Whether whoever reads what is printed has seen enough, as `head` does.
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)

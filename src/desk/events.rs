@@ -1,5 +1,6 @@
 //! Reading the audit log: pages of it, and going along with it.
 
+mod expire;
 mod tail;
 mod watch;
 
@@ -9,7 +10,8 @@ use crate::domain::change::Event;
 use crate::domain::filter::{FieldValue, Filter};
 use crate::domain::name::TenantId;
 use crate::error::{Error, Result};
-use crate::store::Page;
+use crate::store::{Page, Store};
+pub use expire::expire;
 pub use watch::{Watch, Watches};
 
 /// A page of the events of a tenant (of all, if `None`), oldest first.
@@ -34,4 +36,10 @@ async fn check_tenant(desk: &Desk, tenant: Option<&TenantId>) -> Result<()> {
         Some(tenant) if desk.store.tenant(tenant).await?.is_none() => Err(Error::not_found(tenant.name())),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Refuses whoever wants what retention has removed: it would otherwise be left out in silence.
+async fn check_kept(store: &Store, after: i64) -> Result<()> {
+    let last = store.event_checkpoint().await?.revision;
+    if after < last { Err(Error::Removed { last }) } else { Ok(()) }
 }

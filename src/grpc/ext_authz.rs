@@ -102,6 +102,7 @@ fn undecided(error: Error) -> Error {
         | Error::AlreadyExists { .. }
         | Error::Conflict { .. }
         | Error::Precondition { .. }
+        | Error::Removed { .. }
         | Error::Exhausted { .. }
         | Error::Unfinished { .. }
         | Error::Unbuilt { .. } => Error::unavailable("the request could not be decided"),

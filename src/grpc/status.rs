@@ -33,6 +33,9 @@ impl From<Error> for Status {
             Error::Precondition { name, .. } => {
                 (Code::FailedPrecondition, "STATE_FORBIDS", vec![("name", name.clone())])
             }
+            Error::Removed { last } => {
+                (Code::OutOfRange, "EVENTS_REMOVED", vec![("removed_up_to_revision", last.to_string())])
+            }
             Error::Exhausted { limit, .. } => {
                 (Code::ResourceExhausted, "LIMIT_REACHED", vec![("limit", limit.clone())])
             }
@@ -76,6 +79,7 @@ impl From<Error> for Status {
             | Error::AlreadyExists { .. }
             | Error::Conflict { .. }
             | Error::Precondition { .. }
+            | Error::Removed { .. }
             | Error::Unfinished { .. }
             | Error::Unbuilt { .. } => {}
         }

@@ -2,6 +2,7 @@
 
 use crate::check::Index;
 use crate::clock::Clock;
+use crate::desk::events;
 use crate::error::Result;
 use crate::grpc::health::Health;
 use crate::store::Store;
@@ -15,6 +16,12 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How often the rows of old tokens and sessions are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// How often it is looked whether events are older than they are kept, and how soon after the start for the first time;
+/// and how long others have the database between two batches that are deleted.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+const FIRST_EXPIRE: Duration = Duration::from_secs(5);
+const EXPIRE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often it is written down when keys were last used.
 const USES_INTERVAL: Duration = Duration::from_secs(60);
@@ -35,6 +42,40 @@ pub(super) async fn sweep(store: Store, clock: Clock, mut stopped: watch::Receiv
     while timeout(SWEEP_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_err() {
         if let Err(error) = store.sweep(clock.now()).await {
             tracing::warn!("old tokens and sessions could not be swept away: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Removes, now and then, the events that are older than they are kept.
+pub(super) async fn expire_events(
+    store: Store,
+    clock: Clock,
+    retention: Duration,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<()> {
+    let mut pause = FIRST_EXPIRE;
+    while timeout(pause, stopped.wait_for(|stopped| *stopped)).await.is_err() {
+        pause = EXPIRE_INTERVAL;
+        let expired = events::expire(&store, clock.now(), retention).await;
+        match expired {
+            Ok(Some(revision)) => tracing::info!(revision, "events up to here are older than they are kept: removing them"),
+            Ok(None) => {}
+            Err(error) => tracing::warn!("events that are older than they are kept could not be found: {error}"),
+        }
+        // What an earlier one has left, too.
+        loop {
+            match store.delete_expired_events().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!("events that are older than they are kept could not be removed: {error}");
+                    break;
+                }
+            }
+            if timeout(EXPIRE_PAUSE, stopped.wait_for(|stopped| *stopped)).await.is_ok() {
+                return Ok(());
+            }
         }
     }
     Ok(())

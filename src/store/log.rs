@@ -14,6 +14,7 @@ use crate::domain::change::Change;
 pub use crate::domain::change::Head;
 use crate::error::{Error, Result};
 pub use audit::{Audit, Audited, Fault};
+pub use expire::KIND as EXPIRE;
 use entries::{Logged, read_entry, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};

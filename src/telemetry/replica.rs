@@ -112,6 +112,7 @@ impl BarrierMeter {
                 | Error::AlreadyExists { .. }
                 | Error::Conflict { .. }
                 | Error::Precondition { .. }
+                | Error::Removed { .. }
                 | Error::Exhausted { .. }
                 | Error::Unbuilt { .. },
             ) => &self.unreadable,

@@ -24,9 +24,9 @@ pub struct Watch {
     #[command(flatten)]
     scope: Scope,
 
-    /// Only events after this revision
-    #[arg(long, value_name = "REVISION", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
-    after: i64,
+    /// Only events after this revision [default: from the first that is kept]
+    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(i64).range(0..))]
+    after: Option<i64>,
 }
 
 /// How far it has come.
@@ -46,11 +46,16 @@ impl Watch {
             Format::Table => print(&row(event, self.scope.all_tenants).map(|cell| plain(&cell)).join("  ")),
             Format::Json => lines.print(event),
         };
-        let mut progress = Progress { after: self.after, has_begun: false, pause: FIRST_PAUSE };
+        let mut progress = Progress { after: self.after.unwrap_or_default(), has_begun: false, pause: FIRST_PAUSE };
         loop {
             let cause = match follow(&connection, service.clone(), &parent, &mut progress, &show).await {
                 Ok(()) => "the server has ended it".to_owned(),
                 Err(failure) if failure.is_broken_pipe() => return Ok(()),
+                Err(failure) if self.after.is_none() && progress.after == 0 && failure.removed_up_to().is_some() => {
+                    progress.after = failure.removed_up_to().unwrap_or_default();
+                    remark(&format!("the events up to revision {} are not kept any more", progress.after));
+                    continue;
+                }
                 Err(failure) if !progress.has_begun || !failure.may_pass() => return Err(failure),
                 Err(failure) => failure.to_string(),
             };

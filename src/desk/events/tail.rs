@@ -1,5 +1,6 @@
 //! The end of the audit log, read once for all who watch: whoever comes first to what is new reads it for the others.
 
+use super::check_kept;
 use crate::domain::change::Event;
 use crate::domain::name::TenantId;
 use crate::error::{Error, Result};
@@ -69,6 +70,8 @@ impl Tail {
         let events = store.events_between(tenant, after, last, PAGE).await?;
         let is_cut = events.len() as u64 >= PAGE;
         let last = events.last().filter(|_| is_cut).map_or(last, |event| event.revision);
+        // After they were read: what was removed meanwhile is not taken for what never was.
+        check_kept(store, after).await?;
         if tenant.is_none() && !is_whole(&events, after, last) {
             return Err(Error::internal(format!("the audit log has a gap after revision {after}")));
         }

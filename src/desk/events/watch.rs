@@ -1,7 +1,7 @@
 //! Going along with the audit log. A watch is woken when this replica has applied more, never by a clock, and reads what
 //! that was; so it tells nothing that is not in force here, and nothing twice.
 
-use super::check_tenant;
+use super::{check_kept, check_tenant};
 use super::tail::{Found, Tail};
 use crate::desk::Desk;
 use crate::domain::change::Event;
@@ -95,6 +95,7 @@ impl Watch {
         let seat = watches.enter(of)?;
         check_tenant(desk, tenant.as_ref()).await?;
         let steps = desk.ledger.steps();
+        check_kept(&desk.store, after).await?;
         // What another replica has told may have to reach this one; what the database has not got was lost.
         if after > desk.index.applied() {
             let head = desk.store.head_revision().await?;

@@ -17,7 +17,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 const CHECKPOINT: &str = "event_checkpoint";
 
 /// The kind of the event that says what was removed.
-pub(in crate::store) const KIND: &str = "event.expire";
+pub const KIND: &str = "event.expire";
 
 /// How many revisions are deleted at a time.
 const STRIDE: i64 = 1000;
