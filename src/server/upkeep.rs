@@ -20,7 +20,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// How often it is looked whether events are older than they are kept, and how soon after the start for the first time;
 /// and how long others have the database between two batches that are deleted.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60 * 60);
-const FIRST_EXPIRE: Duration = Duration::from_secs(5);
+const FIRST_EXPIRE: Duration = Duration::from_secs(2);
 const EXPIRE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often it is written down when keys were last used.

@@ -1,5 +1,6 @@
 //! One suite for all engines: SQLite, PostgreSQL, and MariaDB for MySQL too, which cannot be had here.
 
+mod audit;
 mod ledger;
 mod server;
 mod start;

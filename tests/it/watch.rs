@@ -1,6 +1,6 @@
 //! Whoever watches events is told each once, as it happens, for as long as it may know.
 
-use crate::harness::{Client, TestServer, refused, send};
+use crate::harness::{Client, DAY, TestServer, refused, send};
 use keyward::proto::v1::*;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -193,4 +193,50 @@ async fn whoever_reads_slowly_misses_nothing() {
     let expected = list(&acme.owner, "tenants/-", 0).await;
     assert_eq!(expected.len(), 1201);
     assert_eq!(take(&mut slow, 1200).await, expected[1..]);
+}
+
+#[tokio::test]
+async fn what_retention_has_removed_is_not_left_out_in_silence() {
+    let mut server = TestServer::start().await;
+    let acme = server.tenant("acme").await;
+    for _ in 0..5 {
+        acme.owner.key("tenants/-").issued().await;
+    }
+    let head = server.revision().await;
+    server.pass(10 * DAY);
+    server.stop().await;
+    server.start_again_with(|args| args.event_retention = Some("5d".to_owned())).await;
+    let (root, owner) = (server.root(), acme.owner.through(&server.admin));
+    let mut watched = watch(&root, "", head).await.unwrap();
+    let mut events = vec![next(&mut watched).await.unwrap().unwrap()];
+    while events.last().unwrap().kind != "event.expire" {
+        events.push(next(&mut watched).await.unwrap().unwrap());
+    }
+    assert_eq!(events.last().unwrap().actor, "server");
+    // What is the last one depends on what the start itself has done.
+    let gone = timeout(PATIENCE, async {
+        loop {
+            let first = list(&root, "", 0).await[0].revision;
+            if first > 1 {
+                break first - 1;
+            }
+        }
+    });
+    let gone = gone.await.expect("nothing is removed");
+    assert!(gone >= head - 1, "{gone}");
+    for (client, parent) in [(&root, ""), (&owner, "tenants/-")] {
+        for after in [0, gone - 1] {
+            let refusal = refused(watch(client, parent, after).await, Code::OutOfRange);
+            assert_eq!(refusal.reason, "EVENTS_REMOVED");
+            assert!(refusal.message.contains(&format!("go on after {gone}")), "{refusal:?}");
+        }
+        watch(client, parent, gone).await.unwrap();
+    }
+    let mut all = watch(&root, "", gone).await.unwrap();
+    let kept = list(&root, "", 0).await;
+    assert_eq!(take(&mut all, kept.len()).await, kept);
+    // It starts and serves with what is left.
+    server.stop().await;
+    server.start_again().await;
+    server.check(&acme.made.master_credential).allowed().await;
 }
