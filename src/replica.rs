@@ -21,10 +21,10 @@ use keeper::{Barrier, Keeper, Request};
 pub use outside::settle_from_outside;
 use parking_lot::Mutex;
 use protocol::{Outcome, Timing};
-pub use steps::Steps;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+pub use steps::Steps;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 

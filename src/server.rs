@@ -206,7 +206,8 @@ impl Server {
         tasks.spawn(upkeep::note_uses(store.clone(), Arc::clone(&index), stopped.clone()));
         tasks.spawn(upkeep::sweep(store.clone(), clock.clone(), stopped.clone()));
         if let Some(retention) = config.event_retention {
-            tasks.spawn(upkeep::expire_events(store.clone(), clock.clone(), retention, stopped.clone()));
+            let (store, index, clock) = (store.clone(), Arc::clone(&index), clock.clone());
+            tasks.spawn(upkeep::expire_events(store, index, clock, retention, stopped.clone()));
         }
         if let Some(master) = master {
             let (store, index, life) = (store.clone(), Arc::clone(&index), config.signing_key_life);
@@ -351,7 +352,9 @@ fn admin_routes(api: &Api, health: &Health, stopped: &watch::Receiver<bool>) -> 
         .add_service(KeyServiceServer::new(KeyApi::new(api.clone())).max_decoding_message_size(limit))
         .add_service(TenantServiceServer::new(TenantApi(api.clone())).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(UserApi(api.clone())).max_decoding_message_size(limit))
-        .add_service(EventServiceServer::new(EventApi::new(api.clone(), stopped.clone())).max_decoding_message_size(limit))
+        .add_service(
+            EventServiceServer::new(EventApi::new(api.clone(), stopped.clone())).max_decoding_message_size(limit),
+        )
         .add_service(TokenServiceServer::new(TokenApi(api.clone())).max_decoding_message_size(limit))
         .add_service(ApplicationServiceServer::new(ApplicationApi::new(api.clone())).max_decoding_message_size(limit))
         .add_service(AdminServiceServer::new(AdminApi(api.clone())).max_decoding_message_size(limit)))

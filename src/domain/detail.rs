@@ -108,7 +108,8 @@ mod tests {
         let before = json!({ "a": 1, "b": [1, 2], "c": null, "gone": "x" });
         let after = json!({ "a": 1, "b": [2, 1], "c": null, "new": null });
         let told = stored(json!({ "before": before, "after": after, "reason": "R" }));
-        let differing = json!({ "before": { "b": [1, 2], "gone": "x" }, "after": { "b": [2, 1], "new": null }, "reason": "R" });
+        let differing =
+            json!({ "before": { "b": [1, 2], "gone": "x" }, "after": { "b": [2, 1], "new": null }, "reason": "R" });
         assert_eq!(told, differing);
         for whole in [json!({ "after": after }), json!({ "before": "a", "after": "a" }), json!({}), json!(null)] {
             assert_eq!(stored(whole.clone()), whole);

@@ -72,12 +72,7 @@ impl Call {
 }
 
 /// The next event. The caller is admitted anew before each: one who was revoked is told no more.
-async fn next(
-    api: &Api,
-    asker: &Request<()>,
-    parent: &str,
-    watch: &mut Watch,
-) -> Result<proto::WatchEventsResponse> {
+async fn next(api: &Api, asker: &Request<()>, parent: &str, watch: &mut Watch) -> Result<proto::WatchEventsResponse> {
     loop {
         if let Ok(woken) = timeout(READMIT_EVERY, watch.woken()).await {
             woken?;

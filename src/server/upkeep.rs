@@ -50,16 +50,23 @@ pub(super) async fn sweep(store: Store, clock: Clock, mut stopped: watch::Receiv
 /// Removes, now and then, the events that are older than they are kept.
 pub(super) async fn expire_events(
     store: Store,
+    index: Arc<Index>,
     clock: Clock,
     retention: Duration,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let mut pause = FIRST_EXPIRE;
     while timeout(pause, stopped.wait_for(|stopped| *stopped)).await.is_err() {
+        if !index.is_serving() {
+            // Nothing is removed of a ledger that is not followed.
+            continue;
+        }
         pause = EXPIRE_INTERVAL;
         let expired = events::expire(&store, clock.now(), retention).await;
         match expired {
-            Ok(Some(revision)) => tracing::info!(revision, "events up to here are older than they are kept: removing them"),
+            Ok(Some(revision)) => {
+                tracing::info!(revision, "events up to here are older than they are kept: removing them")
+            }
             Ok(None) => {}
             Err(error) => tracing::warn!("events that are older than they are kept could not be found: {error}"),
         }

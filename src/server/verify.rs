@@ -16,7 +16,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "URL", env = "KEYWARD_DATABASE_URL", hide_env_values = true)]
     database_url: DatabaseUrl,
 
-    /// A revision and the hash chain after it, as `events export --head-file` has written them: the log must have both still
+    /// A revision and the hash chain after it, as `events export` has written them: the log must have both still
     #[arg(long, value_name = "REVISION:CHAIN", value_parser = parse_head, conflicts_with = "head_file")]
     head: Option<Head>,
 
@@ -103,7 +103,9 @@ async fn verified(args: &VerifyArgs, say: &mut impl FnMut(&str)) -> Result<Verdi
     }
     match &anchor {
         Some(anchor) => say(&format!("revision {} is the one that was exported", anchor.revision)),
-        None => say("whoever can write to the database could have written all of it anew: compare it with a head kept elsewhere (--head)"),
+        None => say(
+            "whoever can write to the database could have written all of it anew: compare it with a head kept elsewhere (--head)",
+        ),
     }
     say(&format!("head {end}"));
     Ok(Verdict::Whole)

@@ -261,7 +261,9 @@ fn a_watch_goes_on_after_the_server_was_restarted() {
     let server = serve_at(dir.path());
     let client = |words: &str| {
         let mut command = keyward();
-        command.args(words.split(' ')).env("KEYWARD_SERVER", format!("unix:{}", dir.path().join("admin.sock").display()));
+        command
+            .args(words.split(' '))
+            .env("KEYWARD_SERVER", format!("unix:{}", dir.path().join("admin.sock").display()));
         command.arg("--key-file").arg(dir.path().join("root.key"));
         command
     };

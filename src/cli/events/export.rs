@@ -24,8 +24,8 @@ pub struct Export {
     #[arg(long, value_name = "REVISION", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     after: i64,
 
-    /// Write the revision and the hash chain of the last event to this file, for `events verify --head-file`; without an
-    /// event it stays as it is
+    /// Write the revision and the hash chain of the last event to this file, for `events verify`; where there was none, it
+    /// stays as it is
     #[arg(long, value_name = "PATH")]
     head_file: Option<PathBuf>,
 }

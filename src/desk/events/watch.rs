@@ -1,8 +1,8 @@
 //! Going along with the audit log. A watch is woken when this replica has applied more, never by a clock, and reads what
 //! that was; so it tells nothing that is not in force here, and nothing twice.
 
-use super::{check_kept, check_tenant};
 use super::tail::{Found, Tail};
+use super::{check_kept, check_tenant};
 use crate::desk::Desk;
 use crate::domain::change::Event;
 use crate::domain::name::TenantId;
@@ -40,16 +40,17 @@ impl Watches {
     fn enter(&self, of: Option<&TenantId>) -> Result<Seat> {
         let mut counts = self.counts.lock();
         let total: usize = counts.iter().filter(|(tenant, _)| tenant.is_some()).map(|(_, count)| count).sum();
-        let own = counts.entry(of.cloned()).or_default();
+        let of = of.cloned();
+        let own = counts.get(&of).copied().unwrap_or_default();
         let exhausted = |limit: String| Err(Error::Exhausted { limit, retry_after: Some(RETRY_AFTER) });
-        if *own >= MAX_WATCHES_OF_ONE {
+        if own >= MAX_WATCHES_OF_ONE {
             return exhausted(format!("{MAX_WATCHES_OF_ONE} watches of one tenant, or of root, at a time"));
         }
         if of.is_some() && total >= MAX_WATCHES {
             return exhausted(format!("{MAX_WATCHES} watches at a time"));
         }
-        *own = own.saturating_add(1);
-        Ok(Seat { watches: self.clone(), of: of.cloned() })
+        counts.insert(of.clone(), own.saturating_add(1));
+        Ok(Seat { watches: self.clone(), of })
     }
 }
 

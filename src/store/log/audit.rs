@@ -57,16 +57,29 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { first, last } if first == last => write!(f, "revision {first} is missing: its event was deleted"),
-            Self::Missing { first, last } => write!(f, "revisions {first} to {last} are missing: their events were deleted"),
+            Self::Missing { first, last } if first == last => {
+                write!(f, "revision {first} is missing: its event was deleted")
+            }
+            Self::Missing { first, last } => {
+                write!(f, "revisions {first} to {last} are missing: their events were deleted")
+            }
             Self::Edited(revision) => {
-                write!(f, "revision {revision} was edited: its event is not what was written, or does not follow the one before")
+                write!(
+                    f,
+                    "revision {revision} was edited: its event is not what was written, or does not follow the one before"
+                )
             }
             Self::Changes(revision) => {
-                write!(f, "revision {revision} was edited: its changes in the log are not those that its event was written with")
+                write!(
+                    f,
+                    "revision {revision} was edited: its changes in the log are not those that its event was written with"
+                )
             }
             Self::Head(revision) => {
-                write!(f, "the head of the ledger was edited: its chain is not that of revision {revision}, where it is")
+                write!(
+                    f,
+                    "the head of the ledger was edited: its chain is not that of revision {revision}, where it is"
+                )
             }
             Self::Beyond { head, last } => write!(
                 f,
@@ -163,10 +176,8 @@ impl Audit {
     /// All of it at one moment: a mutation moves the head and adds its event together.
     async fn end(&self) -> Result<End> {
         use ledger_head::Column;
-        let last = Query::select()
-            .expr(Expr::col(audit_event::Column::Revision).max())
-            .from(audit_event::Entity)
-            .to_owned();
+        let last =
+            Query::select().expr(Expr::col(audit_event::Column::Revision).max()).from(audit_event::Entity).to_owned();
         let mut query = Query::select();
         query
             .columns([Column::Rev, Column::Chain, Column::FloorRev])
@@ -175,10 +186,8 @@ impl Audit {
             .and_where(Expr::col(Column::Shard).eq(SHARD));
         let row = self.db.query_one(&query).await.map_err(sort)?;
         let row = row.ok_or_else(|| Error::precondition("the database", "has no ledger: its head is missing"))?;
-        let head = Head {
-            revision: row.try_get("", "rev").map_err(sort)?,
-            chain: row.try_get("", "chain").map_err(sort)?,
-        };
+        let head =
+            Head { revision: row.try_get("", "rev").map_err(sort)?, chain: row.try_get("", "chain").map_err(sort)? };
         let last: Option<i64> = row.try_get("", "last_event").map_err(sort)?;
         Ok(End { head, floor: row.try_get("", "floor_rev").map_err(sort)?, last: last.unwrap_or_default() })
     }
@@ -244,8 +253,18 @@ impl<'a> Walk<'a> {
     fn new(start: Head, floor: i64, anchor: Option<&'a Head>, tell: &'a mut dyn FnMut(Fault)) -> Self {
         let (revision, chain) = (start.revision, Some(start.chain.clone()));
         let (events, compared) = (0, 0);
-        let mut walk =
-            Self { tell, anchor, start, floor, revision, chain, events, compared, is_explained: false, is_anchored: false };
+        let mut walk = Self {
+            tell,
+            anchor,
+            start,
+            floor,
+            revision,
+            chain,
+            events,
+            compared,
+            is_explained: false,
+            is_anchored: false,
+        };
         let start = walk.start.clone();
         walk.compare_with_anchor(&start);
         walk
@@ -274,7 +293,9 @@ impl<'a> Walk<'a> {
         for row in rows {
             match row {
                 Row::Read(Logged::Event(event)) => events.push(*event),
-                Row::Read(Logged::Change { revision, payload, .. }) => payloads.entry(revision).or_default().push(payload),
+                Row::Read(Logged::Change { revision, payload, .. }) => {
+                    payloads.entry(revision).or_default().push(payload)
+                }
                 Row::Unreadable(revision) => unreadable.push(revision),
             }
         }

@@ -35,7 +35,8 @@ pub(in crate::store) fn root_secret(row: root_secret::Model) -> Result<Secret, E
 
 /// The row of an event, its chain not yet computed.
 pub(in crate::store) fn event_row(event: Event, changes_hash: [u8; 32]) -> Result<audit_event::Model, Error> {
-    let Event { revision, kind, tenant, actor, credential_id, subject, time, request_id, source_ip, detail, chain } = event;
+    let Event { revision, kind, tenant, actor, credential_id, subject, time, request_id, source_ip, detail, chain } =
+        event;
     Ok(audit_event::Model {
         revision,
         kind,

@@ -67,21 +67,15 @@ async fn an_audit_finds_whatever_was_changed(on: On) {
         (&["DELETE FROM audit_event WHERE revision BETWEEN 7 AND 9"], vec![Missing { first: 7, last: 9 }]),
         (&["DELETE FROM audit_event WHERE revision > 27"], vec![Missing { first: 28, last: 30 }]),
         (&["DELETE FROM audit_event"], vec![Missing { first: 1, last: 30 }]),
-        (&["UPDATE audit_event SET revision = 31 WHERE revision = 7"], vec![
-            Beyond { head: 30, last: 31 },
-            Missing { first: 7, last: 7 },
-        ]),
         (
-            &["UPDATE ledger_change SET payload = REPLACE(payload, 'false', 'true') WHERE rev = 7"],
-            vec![Changes(7)],
+            &["UPDATE audit_event SET revision = 31 WHERE revision = 7"],
+            vec![Beyond { head: 30, last: 31 }, Missing { first: 7, last: 7 }],
         ),
+        (&["UPDATE ledger_change SET payload = REPLACE(payload, 'false', 'true') WHERE rev = 7"], vec![Changes(7)]),
         (&["DELETE FROM ledger_change WHERE rev = 7"], vec![Changes(7)]),
         (&["UPDATE ledger_change SET rev = 8, seq = 1 WHERE rev = 7"], vec![Changes(7), Changes(8)]),
         (&[set_back], vec![Beyond { head: 29, last: 30 }]),
-        (
-            &["UPDATE ledger_head SET chain = (SELECT chain FROM audit_event WHERE revision = 29)"],
-            vec![WrongHead(30)],
-        ),
+        (&["UPDATE ledger_head SET chain = (SELECT chain FROM audit_event WHERE revision = 29)"], vec![WrongHead(30)]),
         // What the log has not got any more cannot be compared.
         (&["UPDATE ledger_head SET floor_rev = 10", "DELETE FROM ledger_change WHERE rev <= 10"], vec![]),
     ];
@@ -113,7 +107,9 @@ async fn an_audit_finds_whatever_was_changed(on: On) {
     let other = Head { revision: 20, chain: head.chain.clone() };
     assert_eq!(audit(&fresh.url, Some(&other)).await.0, [Rewritten(20)]);
     // Cut off together with the head: only the exported one tells.
-    for statement in ["DELETE FROM audit_event WHERE revision = 30", "DELETE FROM ledger_change WHERE rev = 30", set_back] {
+    for statement in
+        ["DELETE FROM audit_event WHERE revision = 30", "DELETE FROM ledger_change WHERE rev = 30", set_back]
+    {
         fresh.execute(statement).await;
     }
     assert_eq!(audit(&fresh.url, None).await.0, []);
