@@ -1,11 +1,9 @@
 //! THE COMMAND LINE: the client in the same binary as the server, a file per noun.
 //!
-//! Knows the contract (`proto`) and nothing else of Keyward, but for the form of credentials (`domain::credential`); it is
-//! a client like any other. What people read is a table, what programs read is the proto3 JSON mapping of the responses
-//! (`-o json`). Answers and secrets go to standard output, remarks, questions and errors to standard error or the
-//! terminal. Called by `main` only.
-//!
-//! Absent, because the server has not got it yet: usage.
+//! Knows the contract (`proto`) and little else of Keyward: the form of credentials (`domain::credential`), the clock, and
+//! `events verify`, which is the server's (`server/verify.rs`). It is a client like any other. What people read is a table,
+//! what programs read is the proto3 JSON mapping of the responses (`-o json`). Answers and secrets go to standard output,
+//! remarks, questions and errors to standard error or the terminal. Called by `main` only.
 
 mod apps;
 mod check;

@@ -6,11 +6,11 @@ mod address;
 mod database;
 mod ext_authz;
 mod file;
+mod judge;
 mod mail;
 mod transport;
 mod value;
 
-use crate::domain::lease::Timing;
 use crate::domain::route::RouteText;
 use crate::error::{Error, Result, Violation};
 pub use address::Address;
@@ -20,11 +20,11 @@ pub use ext_authz::ExtAuthzConfig;
 use file::{parse, parse_if, read_file};
 pub use mail::{MailConfig, MailRoute, SmtpAccount, SmtpServer, SmtpTls, SmtpUrl};
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 pub use transport::{ClientEntry, Limits, ListedClient, TlsFiles, TransportConfig};
 pub use value::{CheckAuth, LogFormat};
-use value::{Span, is_issuer, parse_check_auth};
+use value::{Span, parse_check_auth};
 
 /// Where the rows are if nothing is said.
 const DEFAULT_DATABASE_URL: &str = "sqlite:./keyward.db";
@@ -40,6 +40,9 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 
 /// A signing key is published a day before it signs, so it must live longer than that.
 const SHORTEST_SIGNING_KEY_LIFE: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// A replica that was away for less than this must find the events that it had come to.
+const SHORTEST_EVENT_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What `serve` is told, by flag or environment; and, under the same names, by the file of `--config`.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -69,6 +72,10 @@ pub struct ServeArgs {
     /// How long a key signs JWTs before the next one does, such as 90d; at least 2d [default: 90d]
     #[arg(long, value_name = "SPAN", env = "KEYWARD_SIGNING_KEY_LIFE", hide_env_values = true)]
     pub signing_key_life: Option<String>,
+
+    /// Remove audit events that are older than this, such as 400d, once a day; at least 1d [default: keep them for ever]
+    #[arg(long, value_name = "SPAN", env = "KEYWARD_EVENT_RETENTION", hide_env_values = true)]
+    pub event_retention: Option<String>,
 
     /// How long a replica answers after its last successful poll of the database, from 1s to 5m; fixed by the first server
     /// that joins a database [default: what it has fixed, or 10s]
@@ -234,6 +241,8 @@ pub struct Config {
     pub issuer: Option<String>,
     /// How long a key signs JWTs.
     pub signing_key_life: Duration,
+    /// How long events are kept, if not for ever.
+    pub event_retention: Option<Duration>,
     /// How long replicas answer after a poll, if it is said.
     pub lease: Option<Duration>,
     /// Check, ext_authz and health.
@@ -302,6 +311,12 @@ impl Config {
                 DEFAULT_SIGNING_KEY_LIFE,
             )
             .0,
+            event_retention: parse_if::<Span>(
+                &mut broken,
+                "--event-retention",
+                args.event_retention.or(file.event_retention),
+            )
+            .map(|span| span.0),
             lease: parse_if::<Span>(&mut broken, "--lease", args.lease.or(file.lease)).map(|span| span.0),
             data_addr: parse(&mut broken, "--data-addr", args.data_addr.or(file.data_addr), DEFAULT_DATA_ADDR),
             admin_addr: parse(&mut broken, "--admin-addr", args.admin_addr.or(file.admin_addr), DEFAULT_ADMIN_ADDR),
@@ -332,65 +347,6 @@ impl Config {
             config.judge(&mut broken);
         }
         if broken.is_empty() { Ok(config) } else { Err(Error::Invalid(broken)) }
-    }
-
-    /// The rules about several settings, or about what is on this machine.
-    fn judge(&self, broken: &mut Vec<Violation>) {
-        transport::judge(self, broken);
-        let mut refuse = |flag: &str, rule: String| broken.push(Violation::new(flag, rule));
-        if !self.data_addr.is_local() && self.check_auth.is_none() {
-            refuse(
-                "--data-addr",
-                format!(
-                    "{} can be reached by others: say who may ask there by --check-auth=bearer, \
-                     --check-auth=mtls, or --check-auth=none if everybody may",
-                    self.data_addr
-                ),
-            );
-        }
-        if !self.admin_addr.is_local() && self.transport.admin_tls.is_none() && !self.admin_plaintext {
-            refuse(
-                "--admin-addr",
-                format!(
-                    "{} can be reached by others, and credentials would travel in the clear: give \
-                     --admin-tls-cert-file and --admin-tls-key-file, or allow it by --admin-plaintext",
-                    self.admin_addr
-                ),
-            );
-        }
-        let data = ("--data-addr", &self.data_addr);
-        let admin = ("--admin-addr", &self.admin_addr);
-        let ops = ("--ops-addr", &self.ops_addr);
-        for ((one, first), (other, second)) in [(data, admin), (data, ops), (admin, ops)] {
-            if first.is_same(second) {
-                refuse(other, format!("must not be the address of {one}, {first}"));
-            }
-        }
-        if self.root_key_file.as_deref().is_some_and(Path::is_dir) {
-            refuse("--root-key-file", "must name a file, and is a directory".into());
-        }
-        if self.master_key_file.as_deref().is_some_and(Path::is_dir) {
-            refuse("--master-key-file", "must name a file, and is a directory".into());
-        }
-        if !self.issuer.as_deref().is_none_or(is_issuer) {
-            refuse("--issuer", "must be an http:// or https:// URL of at most 255 characters, without ? and #".into());
-        }
-        if self.signing_key_life < SHORTEST_SIGNING_KEY_LIFE {
-            refuse("--signing-key-life", "must be at least 2d".into());
-        }
-        if self.lease.is_some_and(|lease| lease < Timing::SHORTEST_LEASE || lease > Timing::LONGEST_LEASE) {
-            refuse("--lease", "must be from 1s to 5m".into());
-        }
-        if self.audience.iter().any(String::is_empty) {
-            refuse("--audience", "must not be empty".into());
-        }
-        if self.drain_timeout >= LONGEST_DRAIN {
-            refuse("--drain-timeout", "must be less than 10s".into());
-        }
-        let is_http = |endpoint: &str| endpoint.starts_with("http://") || endpoint.starts_with("https://");
-        if !self.otlp_endpoint.as_deref().is_none_or(is_http) {
-            refuse("--otlp-endpoint", "must begin with http:// or https://".into());
-        }
     }
 }
 

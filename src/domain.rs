@@ -8,6 +8,7 @@ pub mod change;
 pub mod clock;
 pub mod credential;
 pub mod decision;
+pub mod detail;
 pub mod etag;
 pub mod facts;
 pub mod filter;

@@ -59,6 +59,11 @@ pub enum Error {
         /// What stands against it.
         rule: String,
     },
+    /// What was asked for is there no more: retention has removed it.
+    Removed {
+        /// Events up to this revision.
+        last: i64,
+    },
     /// A limit was reached.
     Exhausted {
         /// Which.
@@ -79,11 +84,6 @@ pub enum Error {
         revision: i64,
         /// The ids of the replicas that have not confirmed it, as far as they are known.
         outstanding: Vec<String>,
-    },
-    /// The contract names it, this build does not have it yet.
-    Unbuilt {
-        /// The method.
-        method: &'static str,
     },
     /// A bug or a broken store: report it.
     Internal(Box<dyn StdError + Send + Sync>),
@@ -138,6 +138,10 @@ impl fmt::Display for Error {
                 write!(f, "{name} has changed since its etag was read; get it again and retry")
             }
             Self::Precondition { name, rule } => write!(f, "{name} {rule}"),
+            Self::Removed { last } => write!(
+                f,
+                "events up to revision {last} were removed, since they are older than they are kept; go on after {last}"
+            ),
             Self::Exhausted { limit, .. } => write!(f, "limit reached: {limit}"),
             Self::Unavailable { what, committed: None } => write!(f, "cannot decide: {what}"),
             Self::Unavailable { what, committed: Some(revision) } => {
@@ -147,7 +151,6 @@ impl fmt::Display for Error {
                 let silent = outstanding.join(", ");
                 write!(f, "committed as revision {revision}, but not confirmed by every replica in time: {silent}")
             }
-            Self::Unbuilt { method } => write!(f, "{method} is in the contract and not built yet"),
             Self::Internal(_) => f.write_str("internal error; the server's log has the cause"),
         }
     }

@@ -16,7 +16,7 @@
 //! | [`grpc`] | the wire: a file per service; a handler is *admit, convert, command* | rules |
 //! | [`proto`] | what is generated from the contract | anything by hand |
 //! | [`server`], [`config`], [`telemetry`] | wiring and life; flags, environment and file; logs, metrics, traces | |
-//! | [`cli`] | the command line, a file per noun; knows the contract, and of the rest the form of credentials only | |
+//! | [`cli`] | the command line, a file per noun; knows the contract, and of the rest the form of credentials and what `server` does offline | |
 //! | [`client`] | for services that ask Keyward: a handle on its replicas, and a layer that asks in front of a service | all the other rooms but [`proto`] |
 //! | [`error`], [`clock`] | what a caller can act on; the one reader of the wall clock | gRPC, SQL |
 //!
@@ -114,7 +114,6 @@
 //!
 //! # What is absent
 //!
-//! Watching events is in the contract and answers `UNIMPLEMENTED`.
 //! Replicas do not call each other: hints and confirmations go through the database (PostgreSQL's LISTEN and NOTIFY; on
 //! MySQL the next poll).
 //!

@@ -9,6 +9,7 @@ mod keeper;
 mod outside;
 pub mod protocol;
 mod prune;
+mod steps;
 
 use crate::check::Index;
 use crate::clock::{Clock, boot_time};
@@ -23,6 +24,7 @@ use protocol::{Outcome, Timing};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+pub use steps::Steps;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 

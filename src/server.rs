@@ -2,6 +2,7 @@
 //! Nothing is bound before root exists and the rows are loaded.
 
 mod adopt;
+mod deployment;
 mod introduction;
 mod listen;
 mod migrate;
@@ -10,17 +11,17 @@ mod root_key;
 mod signing;
 mod upkeep;
 mod usage;
+mod verify;
 
 use crate::check::Index;
 use crate::clock::Clock;
-use crate::config::{Address, CheckAuth, Config, DatabaseUrl, MailRoute, ServeArgs};
+use crate::config::{Address, CheckAuth, Config, DatabaseUrl, ServeArgs};
 use crate::desk::Desk;
 use crate::desk::diagnosis::Deployment;
 use crate::desk::passwords::Passwords;
 use crate::desk::sign_ins::SignIns;
 use crate::desk::tokens::Mints;
 use crate::domain::credential::Credential;
-use crate::domain::finding::{self, Exposure};
 use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
 use crate::grpc::arrive::ArriveLayer;
@@ -57,6 +58,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::service::Routes;
 use usage::Usage;
+pub use verify::{Verdict, VerifyArgs, verify_events};
 
 /// The largest message of BatchCheck and administration.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -199,8 +201,8 @@ impl Server {
         let (checks, ext_authz) = check(data_door);
         let data = Services::new(checks, ext_authz, Routes::new(health.server()));
         let (checks, ext_authz) = check(Door::Bearer);
-        let deployment = deployment(&config, &listeners, master.is_some());
-        let admin = Services::new(checks, ext_authz, admin_routes(&api, deployment, &health)?);
+        let deployment = deployment::of(&config, &listeners, master.is_some());
+        let admin = Services::new(checks, ext_authz, admin_routes(&api, deployment, &health, &stopped)?);
         let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), clock.clone(), &health);
 
         // First, since its address is the issuer that the others name unless one is given.
@@ -214,6 +216,10 @@ impl Server {
         let usage = Usage::new(&store, Arc::clone(&index), clock.clone(), meter).await?;
         tasks.spawn(usage.clone().run(stopped.clone()));
         tasks.spawn(upkeep::sweep(store.clone(), usage.clone(), clock.clone(), stopped.clone()));
+        if let Some(retention) = config.event_retention {
+            let (store, index, clock) = (store.clone(), Arc::clone(&index), clock.clone());
+            tasks.spawn(upkeep::expire_events(store, index, clock, retention, stopped.clone()));
+        }
         if let Some(master) = master {
             let (store, index, life) = (store.clone(), Arc::clone(&index), config.signing_key_life);
             tasks.spawn(signing::keep_renewing(store, index, clock, master, life, stopped.clone()));
@@ -320,34 +326,6 @@ impl Server {
     }
 }
 
-/// What whoever asks for a diagnosis cannot see otherwise.
-fn deployment(config: &Config, listeners: &Listeners, has_master_key: bool) -> Deployment {
-    let Config { data_addr, admin_addr, ops_addr, transport, .. } = config;
-    let data_door = match config.check_auth {
-        None | Some(CheckAuth::None) => finding::Door::OpenData,
-        Some(CheckAuth::Bearer | CheckAuth::Mtls) => finding::Door::GuardedData,
-    };
-    let exposure = |door, address: &Address, has_tls| Exposure {
-        door,
-        address: address.to_string(),
-        is_local: address.is_local(),
-        has_tls,
-    };
-    Deployment {
-        exposures: vec![
-            exposure(data_door, data_addr, transport.data_tls.is_some()),
-            exposure(finding::Door::Admin, admin_addr, transport.admin_tls.is_some()),
-            exposure(finding::Door::Ops, ops_addr, transport.ops_tls.is_some()),
-        ],
-        certificates: Box::new(listeners.certificates()),
-        mail_folder: match &config.mail.route {
-            MailRoute::Folder(folder) => Some(folder.display().to_string()),
-            MailRoute::Smtp(_) => None,
-        },
-        has_master_key,
-    }
-}
-
 fn gauges(index: &Arc<Index>, ledger: &Ledger) -> Gauges {
     let (credentials, revision, is_serving) = (Arc::clone(index), Arc::clone(index), Arc::clone(index));
     let ledger = ledger.clone();
@@ -370,7 +348,7 @@ fn gauges(index: &Arc<Index>, ledger: &Ledger) -> Gauges {
 }
 
 /// Everything but Check, with reflection in both versions, each of which lists both.
-fn admin_routes(api: &Api, deployment: Deployment, health: &Health) -> Result<Routes> {
+fn admin_routes(api: &Api, deployment: Deployment, health: &Health, stopped: &watch::Receiver<bool>) -> Result<Routes> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(crate::proto::FILE_DESCRIPTOR_SET)
@@ -386,7 +364,9 @@ fn admin_routes(api: &Api, deployment: Deployment, health: &Health) -> Result<Ro
         .add_service(KeyServiceServer::new(KeyApi::new(api.clone())).max_decoding_message_size(limit))
         .add_service(TenantServiceServer::new(TenantApi(api.clone())).max_decoding_message_size(limit))
         .add_service(UserServiceServer::new(UserApi(api.clone())).max_decoding_message_size(limit))
-        .add_service(EventServiceServer::new(EventApi(api.clone())).max_decoding_message_size(limit))
+        .add_service(
+            EventServiceServer::new(EventApi::new(api.clone(), stopped.clone())).max_decoding_message_size(limit),
+        )
         .add_service(TokenServiceServer::new(TokenApi(api.clone())).max_decoding_message_size(limit))
         .add_service(ApplicationServiceServer::new(ApplicationApi::new(api.clone())).max_decoding_message_size(limit))
         .add_service(AdminServiceServer::new(AdminApi::new(api.clone(), deployment)).max_decoding_message_size(limit)))

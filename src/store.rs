@@ -1,7 +1,9 @@
 //! THE ROWS: the only room that knows SeaORM. A mutation is a [`Draft`]: it locks the head of the ledger, re-reads what
 //! it rests on, and commits rows, event and log entry at the next revision, in one transaction with those who come at the
 //! same time (`store/group.rs`). Nothing else writes,
-//! but for how keys are used (`store/usage.rs`) and the end of a mail in `mail_queue`, which are no part of the ledger. Nothing here decides; `domain` does.
+//! but for how keys are used (`store/usage.rs`) and the end of a mail in `mail_queue`, which are no part of the ledger; and
+//! what is deleted of the ledger is what it does not need any more (`Store::prune`, `Store::delete_expired_events`). Nothing
+//! here decides; `domain` does.
 
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks to the database")]
 
@@ -31,7 +33,7 @@ mod write;
 pub use draft::{Committed, Draft, Entry, Replay};
 pub use group::Wants;
 pub use hints::Hints;
-pub use log::{Batch, Head};
+pub use log::{Audit, Audited, Batch, EXPIRE, Fault, Head};
 pub use mail::QueuedMail;
 pub use migration::Migrated;
 pub use open::{Engine, Store};

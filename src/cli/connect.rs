@@ -20,6 +20,10 @@ pub(super) const ADMIN_SERVER: &str = "http://127.0.0.1:50052";
 /// What one response may measure: a page of keys can pass tonic's 4 MiB.
 pub(super) const MAX_RESPONSE_BYTES: usize = 256 << 20;
 
+/// How often a server is asked whether it is there while a call is under way, and how long that may take.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Whom we trust, and who we are, where the server is reached by https.
 #[derive(Args, Debug)]
 pub(super) struct TlsOptions {
@@ -97,6 +101,8 @@ impl Connection {
         let unusable =
             |error: tonic::transport::Error| Failure::Usage(format!("--server {address}: {}", chain(&error)));
         let endpoint = Endpoint::from_shared(address.clone()).map_err(unusable)?.connect_timeout(options.timeout);
+        // A stream may be silent for long; that nobody is there any more must be found out.
+        let endpoint = endpoint.http2_keep_alive_interval(KEEPALIVE_INTERVAL).keep_alive_timeout(KEEPALIVE_TIMEOUT);
         let endpoint = if address.starts_with("https:") {
             endpoint.tls_config(options.tls.config()?).map_err(unusable)?
         } else {
@@ -112,6 +118,11 @@ impl Connection {
     /// What a generated client is made from.
     pub(super) fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// How long to wait for an answer.
+    pub(super) fn patience(&self) -> Duration {
+        self.timeout
     }
 
     /// A request by the caller, with a deadline.

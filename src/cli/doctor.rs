@@ -61,7 +61,7 @@ impl Doctor {
         }
         let response = DiagnoseResponse { findings, ..DiagnoseResponse::default() };
         options.output.reply(&response, || text(&response.findings))?;
-        if wrong == 0 { Ok(()) } else { Err(Failure::Findings(wrong)) }
+        if wrong == 0 { Ok(()) } else { Err(Failure::Told(1)) }
     }
 }
 
@@ -139,7 +139,7 @@ fn unseen(failure: Failure) -> Result<Finding, Failure> {
             _ => ("server", "look at its log"),
         },
         Failure::Broken(_) => ("server", "look whether --server names keyward's admin listener"),
-        Failure::Usage(_) | Failure::Lines(_) | Failure::Findings(_) | Failure::Output(_) => return Err(failure),
+        Failure::Usage(_) | Failure::Lines(_) | Failure::Told(_) | Failure::Output(_) => return Err(failure),
     };
     let seen = failure.to_string();
     let seen = seen.strip_prefix("error: ").unwrap_or(&seen).to_owned();

@@ -21,12 +21,12 @@ pub(super) enum Failure {
     Refused(Status),
     /// So many lines of a file were refused, and each was told.
     Lines(u64),
-    /// So much is wrong, and each was told with the answer.
-    Findings(usize),
     /// What the server answered could not be written.
     Output(io::Error),
     /// The answer makes no sense: report it.
     Broken(String),
+    /// It has said itself what is wrong, and exits with this.
+    Told(u8),
 }
 
 impl Failure {
@@ -34,22 +34,62 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Told(code) => *code,
             Self::Unreachable(_) => 3,
             Self::Refused(status) if is_timeout(status) || broken_off(status).is_some() => 3,
             Self::Refused(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => 3,
-            Self::Refused(_) | Self::Lines(_) | Self::Findings(_) | Self::Output(_) | Self::Broken(_) => 1,
+            Self::Refused(_) | Self::Lines(_) | Self::Output(_) | Self::Broken(_) => 1,
         }
     }
 
     /// Tells standard error, unless the answer has told it all.
     pub(super) fn report(&self) {
-        if matches!(self, Self::Findings(_)) {
+        if matches!(self, Self::Told(_)) {
             return;
         }
         remark(self);
         if matches!(self, Self::Refused(status) if is_nobody(status)) {
             remark(&"no key was given: use --key-file PATH, KEYWARD_KEY or --user EMAIL");
         }
+    }
+
+    /// Whether it may be over when it is tried again, without another command line.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused(status) => match status.code() {
+                Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::ResourceExhausted
+                | Code::Aborted
+                | Code::Cancelled
+                | Code::Unknown
+                | Code::Internal => true,
+                Code::Ok
+                | Code::InvalidArgument
+                | Code::NotFound
+                | Code::AlreadyExists
+                | Code::PermissionDenied
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+                | Code::Unimplemented
+                | Code::DataLoss
+                | Code::Unauthenticated => false,
+            },
+            Self::Usage(_) | Self::Lines(_) | Self::Output(_) | Self::Broken(_) | Self::Told(_) => false,
+        }
+    }
+
+    /// Up to which revision the events were removed that were asked for, if that is why it failed.
+    pub(super) fn removed_up_to(&self) -> Option<i64> {
+        let Self::Refused(status) = self else { return None };
+        let info = status.get_details_error_info().filter(|info| info.reason == "EVENTS_REMOVED")?;
+        info.metadata.get("removed_up_to_revision")?.parse().ok()
+    }
+
+    /// Whether whoever reads what is printed has seen enough, as `head` does.
+    pub(super) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Whether the server did not take the credential.
@@ -62,8 +102,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) | Self::Unreachable(text) | Self::Broken(text) => write!(f, "error: {text}"),
+            Self::Told(_) => Ok(()),
             Self::Lines(count) => write!(f, "error: {count} lines were refused, for the reasons above"),
-            Self::Findings(count) => write!(f, "error: {count} findings are wrong"),
             Self::Output(error) => write!(f, "error: cannot write the answer: {error}"),
             Self::Refused(status) if is_timeout(status) => f.write_str(
                 "error: no answer within --timeout; a change may have been made all the same (DEADLINE_EXCEEDED)",

@@ -117,9 +117,24 @@ impl Format {
         };
         match print(&text) {
             // `| head` has seen enough.
-            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(failure) if failure.is_broken_pipe() => Ok(()),
             printed => printed,
         }
+    }
+}
+
+/// Messages as JSON, a line each.
+pub(super) struct Lines(DescriptorPool);
+
+impl Lines {
+    pub(super) fn new() -> Result<Self, Failure> {
+        descriptors().map(Self)
+    }
+
+    /// Prints one message; whoever reads has it at once.
+    pub(super) fn print<M: Named>(&self, message: &M) -> Result<(), Failure> {
+        let text = serde_json::to_string(&dynamic(&self.0, message)?);
+        print(&text.map_err(|error| Failure::Broken(format!("cannot print as JSON: {error}")))?)
     }
 }
 
@@ -243,7 +258,8 @@ fn is_bidi(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+/// Prints a line to standard output.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}")?;
     stdout.flush()?;

@@ -55,6 +55,18 @@ fn an_issuer_is_a_plain_url() {
 }
 
 #[test]
+fn events_are_kept_for_ever_or_for_a_day_at_least() {
+    assert_eq!(load(&[]).unwrap().event_retention, None);
+    for retention in ["1d", "24h", "400d"] {
+        check(&["--event-retention", retention], None);
+    }
+    for retention in ["0s", "23h"] {
+        check(&["--event-retention", retention], Some(("--event-retention", "at least 1d")));
+    }
+    check(&["--event-retention", "ever"], Some(("--event-retention", "must be a number")));
+}
+
+#[test]
 fn a_signing_key_lives_longer_than_it_is_published_ahead() {
     for life in ["2d", "48h", "90d", "4294967295d"] {
         check(&["--signing-key-life", life], None);

@@ -13,6 +13,9 @@ use std::time::Duration;
 const NOTABLE_LAG: i64 = 100;
 const GREAT_LAG: i64 = 10_000;
 
+/// So many of the newest events are read again.
+const RECENT_EVENTS: i64 = 1000;
+
 /// Of more replicas not each is looked at.
 const MAX_REPLICAS: u64 = 1000;
 
@@ -51,6 +54,7 @@ pub async fn diagnose(desk: &Desk, deployment: &Deployment) -> Diagnosis {
     let mut findings = vec![lease(&status), lag(&status), barrier(&status)];
     findings.extend(replicas(desk, &status).await);
     findings.extend(database(desk).await);
+    findings.push(events(desk).await);
     findings.push(mail(desk, deployment.mail_folder.as_deref()).await);
     findings.push(signing(deployment.has_master_key));
     findings.extend(deployment.exposures.iter().map(Exposure::judge));
@@ -157,6 +161,21 @@ async fn clock_difference(desk: &Desk) -> Result<Option<Duration>> {
     let (theirs, after) = (theirs.micros(), desk.clock.now().micros());
     let ahead = theirs.saturating_sub(after).max(before.saturating_sub(theirs)).max(0);
     Ok(Some(Duration::from_micros(ahead.unsigned_abs())))
+}
+
+async fn events(desk: &Desk) -> Finding {
+    const CHECK: &str = "events";
+    match desk.store.audit_recent(RECENT_EVENTS).await {
+        Ok(faults) => match faults.first() {
+            None => Finding::fine(CHECK, format!("the last {RECENT_EVENTS} are what was written")),
+            Some(fault) => Finding::problem(
+                CHECK,
+                fault.to_string(),
+                "find out who writes to the database: keyward events verify reads all of it",
+            ),
+        },
+        Err(error) => unreadable(CHECK, &error),
+    }
 }
 
 async fn mail(desk: &Desk, folder: Option<&str>) -> Finding {

@@ -2,7 +2,7 @@
 //! replaced offline, and a ledger is adopted.
 
 use crate::domain::change::{Change, Root};
-use crate::domain::credential::{Credential, Prefix};
+use crate::domain::credential::{Credential, CredentialId, Prefix};
 use crate::error::Result;
 use crate::store::{Committed, Entry, Store};
 use serde_json::json;
@@ -29,11 +29,12 @@ pub async fn rotate(
     let draft = store.begin().await?;
     let (credential, secret) = draft.mint(&Prefix::default());
     keep(&credential).await?;
+    let detail = json!({ "after": { "credential_id": secret.id.as_ref().map(CredentialId::as_str) } });
     let root = match draft.root().await? {
         Some(root) => root.rotated(secret, draft.now()),
         None => Root { secrets: vec![secret], revision: 0 },
     };
-    let committed = draft.commit(vec![Change::Root(root)], entry("root.rotate"), None).await?;
+    let committed = draft.commit(vec![Change::Root(root)], Entry { detail, ..entry("root.rotate") }, None).await?;
     Ok((credential, committed))
 }
 

@@ -12,6 +12,11 @@ use super::tenant::Tenant;
 use super::token::{AccessToken, Session};
 use super::user::User;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// How long a chain is.
+const CHAIN_BYTES: usize = 32;
 
 /// A point in the ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +25,29 @@ pub struct Head {
     pub revision: i64,
     /// The hash chain after it.
     pub chain: Vec<u8>,
+}
+
+impl fmt::Display for Head {
+    /// `REVISION:CHAIN`, the chain in hexadecimal: as it is exported.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.revision)?;
+        self.chain.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Head {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (revision, chain) = text.split_once(':').ok_or(())?;
+        let revision = revision.parse().ok().filter(|revision| *revision >= 0).ok_or(())?;
+        if chain.len() != 2 * CHAIN_BYTES || !chain.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(());
+        }
+        let byte = |place: usize| u8::from_str_radix(chain.get(place..place.saturating_add(2))?, 16).ok();
+        let chain: Option<Vec<u8>> = (0..chain.len()).step_by(2).map(byte).collect();
+        Ok(Self { revision, chain: chain.ok_or(())? })
+    }
 }
 
 /// The credential that stands above all tenants: its secrets, newest first.
@@ -180,4 +208,23 @@ pub struct Event {
     pub source_ip: String,
     /// More about it, without secrets and digests.
     pub detail: serde_json::Value,
+    /// The hash chain after it; empty before it is written.
+    pub chain: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_as_it_is_written_and_nothing_else_is() {
+        let head = Head { revision: 8132, chain: (0..32).map(|byte| byte * 8).collect() };
+        let text = head.to_string();
+        assert_eq!(text.parse(), Ok(head.clone()));
+        assert_eq!(text.to_uppercase().parse(), Ok(head));
+        let wrong = [text.replace(':', ""), text.replace("8132", "-1"), format!("{text}0"), text.replace("08", "+8")];
+        for wrong in wrong.iter().map(String::as_str).chain(["", ":", "7:", "7:00", &text[..text.len() - 2]]) {
+            assert_eq!(wrong.parse::<Head>(), Err(()), "{wrong}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use crate::error::Violation;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::iter::Peekable;
+use std::ops::RangeInclusive;
 use std::str::CharIndices;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -131,6 +132,26 @@ impl Filter {
     /// [`FieldValue::Never`] what holds of the time before all others.
     pub fn matches<'a>(&self, get: impl Fn(&str) -> Option<FieldValue<'a>>) -> bool {
         self.terms.iter().all(|term| term.holds(get(&term.field)))
+    }
+}
+
+impl Filter {
+    /// Between which numbers, both included, a field must be for the filter to match.
+    pub fn range(&self, field: &str) -> RangeInclusive<i64> {
+        let (mut least, mut most) = (i64::MIN, i64::MAX);
+        for term in self.terms.iter().filter(|term| term.field == field) {
+            let Value::Number(value) = term.value else { continue };
+            let (from, to) = match term.op {
+                Op::Equal => (value, value),
+                Op::NotEqual => continue,
+                Op::Less => (i64::MIN, value.saturating_sub(1)),
+                Op::LessOrEqual => (i64::MIN, value),
+                Op::Greater => (value.saturating_add(1), i64::MAX),
+                Op::GreaterOrEqual => (value, i64::MAX),
+            };
+            (least, most) = (least.max(from), most.min(to));
+        }
+        least..=most
     }
 }
 

@@ -102,9 +102,9 @@ fn undecided(error: Error) -> Error {
         | Error::AlreadyExists { .. }
         | Error::Conflict { .. }
         | Error::Precondition { .. }
+        | Error::Removed { .. }
         | Error::Exhausted { .. }
-        | Error::Unfinished { .. }
-        | Error::Unbuilt { .. } => Error::unavailable("the request could not be decided"),
+        | Error::Unfinished { .. } => Error::unavailable("the request could not be decided"),
     }
 }
 

@@ -33,6 +33,9 @@ impl From<Error> for Status {
             Error::Precondition { name, .. } => {
                 (Code::FailedPrecondition, "STATE_FORBIDS", vec![("name", name.clone())])
             }
+            Error::Removed { last } => {
+                (Code::OutOfRange, "EVENTS_REMOVED", vec![("removed_up_to_revision", last.to_string())])
+            }
             Error::Exhausted { limit, .. } => {
                 (Code::ResourceExhausted, "LIMIT_REACHED", vec![("limit", limit.clone())])
             }
@@ -45,7 +48,6 @@ impl From<Error> for Status {
                 let outstanding = ("outstanding_replicas", outstanding.join(","));
                 (Code::DeadlineExceeded, "BARRIER_UNFINISHED", vec![committed, outstanding])
             }
-            Error::Unbuilt { method } => (Code::Unimplemented, "NOT_BUILT", vec![("method", (*method).to_owned())]),
             Error::Internal(_) => (Code::Internal, "INTERNAL", vec![]),
         };
         let metadata: HashMap<String, String> =
@@ -76,8 +78,8 @@ impl From<Error> for Status {
             | Error::AlreadyExists { .. }
             | Error::Conflict { .. }
             | Error::Precondition { .. }
-            | Error::Unfinished { .. }
-            | Error::Unbuilt { .. } => {}
+            | Error::Removed { .. }
+            | Error::Unfinished { .. } => {}
         }
         Status::with_error_details(code, clip(&message), details)
     }

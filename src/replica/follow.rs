@@ -294,10 +294,13 @@ impl Follower {
         let head = timeout(LOAD_TIMEOUT, reading).await;
         let head = head.map_err(|_| Error::unavailable("the database does not answer"))??;
         let applied = head.revision;
-        self.member = Some(Member::new(self.timing, polled.cluster_id, head));
+        self.member = Some(Member::new(self.timing, polled.cluster_id.clone(), head));
         self.before = None;
         self.is_in_doubt = false;
-        self.progress.send_modify(|progress| progress.applied = applied);
+        self.progress.send_modify(|progress| {
+            progress.applied = applied;
+            progress.cluster_id = polled.cluster_id;
+        });
         self.shared.hint.notify_one();
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::usage::Usage;
 use crate::check::Index;
 use crate::clock::Clock;
+use crate::desk::events;
 use crate::error::Result;
 use crate::grpc::health::Health;
 use crate::store::Store;
@@ -17,6 +18,12 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 /// How often the rows of old tokens, sessions and hours are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
+/// How often it is looked whether events are older than they are kept, and how soon after the start for the first time;
+/// and how long others have the database between two batches that are deleted.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+const FIRST_EXPIRE: Duration = Duration::from_secs(2);
+const EXPIRE_PAUSE: Duration = Duration::from_millis(100);
+
 /// Deletes, now and then, the rows of tokens and sessions that nobody knows any more, and old counts.
 pub(super) async fn sweep(store: Store, usage: Usage, clock: Clock, mut stopped: watch::Receiver<bool>) -> Result<()> {
     while timeout(SWEEP_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_err() {
@@ -25,6 +32,47 @@ pub(super) async fn sweep(store: Store, usage: Usage, clock: Clock, mut stopped:
         }
         if let Err(error) = usage.prune().await {
             tracing::warn!("old counts of keys' use could not be deleted: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Removes, now and then, the events that are older than they are kept.
+pub(super) async fn expire_events(
+    store: Store,
+    index: Arc<Index>,
+    clock: Clock,
+    retention: Duration,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<()> {
+    let mut pause = FIRST_EXPIRE;
+    while timeout(pause, stopped.wait_for(|stopped| *stopped)).await.is_err() {
+        if !index.is_serving() {
+            // Nothing is removed of a ledger that is not followed.
+            continue;
+        }
+        pause = EXPIRE_INTERVAL;
+        let expired = events::expire(&store, clock.now(), retention).await;
+        match expired {
+            Ok(Some(revision)) => {
+                tracing::info!(revision, "events up to here are older than they are kept: removing them")
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!("events that are older than they are kept could not be found: {error}"),
+        }
+        // What an earlier one has left, too.
+        loop {
+            match store.delete_expired_events().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!("events that are older than they are kept could not be removed: {error}");
+                    break;
+                }
+            }
+            if timeout(EXPIRE_PAUSE, stopped.wait_for(|stopped| *stopped)).await.is_ok() {
+                return Ok(());
+            }
         }
     }
     Ok(())

@@ -1,6 +1,8 @@
 //! The ledger as a follower reads it: everything at one revision, and what came after.
 
+mod audit;
 mod entries;
+mod expire;
 
 use super::chain;
 use super::draft::{Draft, SHARD};
@@ -11,7 +13,9 @@ use super::rows::check_reader;
 use crate::domain::change::Change;
 pub use crate::domain::change::Head;
 use crate::error::{Error, Result};
+pub use audit::{Audit, Audited, Fault};
 use entries::{Logged, read_entry, statement};
+pub use expire::KIND as EXPIRE;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
@@ -90,11 +94,12 @@ impl Store {
         let row = ledger_head::Entity::find_by_id(SHARD).one(&self.follower).await.map_err(sort)?;
         let row = row.ok_or_else(|| Error::internal("the ledger has no head"))?;
         let before = row.rev.saturating_sub(revisions).max(first.unwrap_or_default()).max(row.floor_rev);
+        let start = expire::checkpoint(&self.follower).await?;
         let event = audit_event::Entity::find_by_id(before).one(&self.follower).await.map_err(sort)?;
         let mut head = match event {
-            Some(event) => Head { revision: event.revision, chain: event.chain },
-            None if before <= 0 => Head { revision: 0, chain: chain::GENESIS.to_vec() },
-            None => return Err(Error::internal(format!("the ledger has no event at revision {before}"))),
+            Some(event) if before > start.revision => Head { revision: event.revision, chain: event.chain },
+            _ if before <= start.revision => start,
+            Some(_) | None => return Err(Error::internal(format!("the ledger has no event at revision {before}"))),
         };
         loop {
             match self.links_after(&head, VERIFY_STRIDE).await?.pop() {

@@ -23,6 +23,8 @@
 mod look;
 mod mysql;
 mod postgres;
+mod purpose;
+mod reading;
 mod sqlite;
 
 use super::failure::{cannot_connect, sort};
@@ -32,6 +34,8 @@ use crate::clock::Clock;
 use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
 pub(super) use mysql::Flavour;
+pub(super) use purpose::Purpose;
+pub(super) use reading::connect_to_read;
 use sea_orm::sqlx;
 use sea_orm::sqlx::mysql::MySqlConnectOptions;
 use sea_orm::sqlx::postgres::PgConnectOptions;
@@ -91,36 +95,6 @@ impl Engine {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
             Self::MySql => "mysql",
-        }
-    }
-}
-
-/// What connections are for; each purpose has its own, so that none keeps another waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Mutations.
-    Writer,
-    /// Lists and lookups.
-    Reader,
-    /// Following the ledger and acknowledging what was read; its statements end within a quarter of the lease.
-    Follower,
-    /// Reading who has acknowledged what, and hints; the same in all else.
-    Keeper,
-    /// Coming and going of replicas, and the barrier's look at them; what it writes is kept.
-    Registry,
-    /// Counting how keys are used, which nobody waits for.
-    Usage,
-    /// Making tables, which may take long.
-    Migration,
-}
-
-impl Purpose {
-    /// How many connections of a server it has at most.
-    fn connections(self) -> u32 {
-        match self {
-            Self::Writer | Self::Reader => 8,
-            Self::Keeper => 2,
-            Self::Follower | Self::Registry | Self::Usage | Self::Migration => 1,
         }
     }
 }

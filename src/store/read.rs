@@ -1,12 +1,13 @@
 //! What is read outside a mutation: single things, pages, and when a key was last used.
 
+mod events;
 mod people;
 
-use super::entity::{api_key, api_key_secret, api_key_use, audit_event, ledger_head, root_secret, tenant, tenant_user};
+use super::entity::{api_key, api_key_secret, api_key_use, ledger_head, root_secret, tenant, tenant_user};
 use super::failure::sort;
 use super::open::Store;
 use super::rows;
-use crate::domain::change::{Event, Root};
+use crate::domain::change::Root;
 use crate::domain::clock::Time;
 use crate::domain::credential::Digest;
 use crate::domain::key::Key;
@@ -265,44 +266,6 @@ impl Store {
                 }
                 let user = rows::user(row)?;
                 filling.pass(user.id.to_string(), 1024, Some(user).filter(&is_wanted));
-            }
-            if is_last {
-                return Ok(filling.last());
-            }
-        }
-    }
-
-    /// A page of the events of a tenant (of all, if `None`) that `is_wanted` lets pass, oldest first; `after` is a
-    /// revision.
-    pub async fn events(
-        &self,
-        tenant: Option<&TenantId>,
-        after: &str,
-        limit: usize,
-        is_wanted: impl Fn(&Event) -> bool,
-    ) -> Result<Page<Event>> {
-        let mut filling = Filling::new(limit, after);
-        loop {
-            let after: i64 =
-                if filling.after.is_empty() { 0 } else { filling.after.parse().map_err(Error::internal)? };
-            let mut select = audit_event::Entity::find().filter(audit_event::Column::Revision.gt(after));
-            if let Some(tenant) = tenant {
-                select = select.filter(audit_event::Column::TenantId.eq(tenant.as_str()));
-            }
-            let found = select
-                .order_by_asc(audit_event::Column::Revision)
-                .limit(STRIDE)
-                .all(&self.reader)
-                .await
-                .map_err(sort)?;
-            let is_last = (found.len() as u64) < STRIDE;
-            for row in found {
-                if filling.is_full() {
-                    return Ok(filling.full());
-                }
-                let weight = row.detail.len() + 512;
-                let event = rows::event(row)?;
-                filling.pass(event.revision.to_string(), weight, Some(event).filter(&is_wanted));
             }
             if is_last {
                 return Ok(filling.last());

@@ -112,8 +112,8 @@ impl BarrierMeter {
                 | Error::AlreadyExists { .. }
                 | Error::Conflict { .. }
                 | Error::Precondition { .. }
-                | Error::Exhausted { .. }
-                | Error::Unbuilt { .. },
+                | Error::Removed { .. }
+                | Error::Exhausted { .. },
             ) => &self.unreadable,
         };
         histogram.record(waited.as_secs_f64());

@@ -3,7 +3,9 @@ and CartoVista by deploy/envoy/rest-compat.yaml.
 """
 
 import json
+import os
 import subprocess
+import threading
 import unittest
 
 from sidecar import Sidecar
@@ -150,6 +152,30 @@ class OwnPaths(Rest):
         self.assertEqual(len(self.good("GET", "/v1/replicas", key=root)["replicas"]), 1)
         self.bad(403, 7, "NOT_GRANTED", "GET", "/v1/replicas")
         self.good("DELETE", "/v1/tenants/bolt", key=root)
+
+    def test_events_are_watched_as_they_happen(self):
+        url = self.sidecar.url(8080) + "/v1/tenants/-/events:watch?afterRevision=0"
+        command = ["curl", "--silent", "--no-buffer", "-H", f"Authorization: Bearer {self.key}", url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as watching:
+            patience = threading.Timer(DEADLINE, watching.kill)
+            patience.start()
+            told = b""
+
+            def read_until(word):
+                nonlocal told
+                while word not in told:
+                    more = os.read(watching.stdout.fileno(), 65536)
+                    self.assertTrue(more, told)
+                    told += more
+
+            read_until(b"tenant.create")
+            self.assertNotIn(b"key.create", told)
+            name = self.good("POST", "/v1/tenants/-/keys", {})["key"]["name"]
+            read_until(name.encode())
+            patience.cancel()
+            watching.kill()
+        self.assertIn(b"key.create", told)
+        self.bad(400, 9, "STATE_FORBIDS", "GET", "/v1/tenants/-/events:watch?afterRevision=1000000")
 
     def test_applications_and_tokens(self):
         made = self.good("POST", "/v1/tenants/-/applications", {"displayName": "atlas", "grants": [MAPS]})[

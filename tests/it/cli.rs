@@ -5,7 +5,7 @@ mod people;
 mod terminal;
 mod walk;
 
-use crate::harness::process::keyward;
+use crate::harness::process::{Process, keyward};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -243,4 +243,58 @@ fn a_socket_is_an_address_too() {
     server.wait().unwrap();
     assert!(is_serving);
     assert_eq!((check.code, list.code), (0, 0), "{check:?} {list:?}");
+}
+
+/// A server whose admin listener is where it was before.
+fn serve_at(dir: &std::path::Path) -> Process {
+    let mut command = keyward();
+    command.args(["serve", "--log-format", "json", "--data-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0"]);
+    command.arg("--database-url").arg(format!("sqlite:{}", dir.join("keyward.db").display()));
+    command.arg("--admin-addr").arg(format!("unix:{}", dir.join("admin.sock").display()));
+    command.arg("--root-key-file").arg(dir.join("root.key"));
+    Process::launch(command)
+}
+
+#[test]
+fn a_watch_goes_on_after_the_server_was_restarted() {
+    let dir = TempDir::new().unwrap();
+    let server = serve_at(dir.path());
+    let client = |words: &str| {
+        let mut command = keyward();
+        command
+            .args(words.split(' '))
+            .env("KEYWARD_SERVER", format!("unix:{}", dir.path().join("admin.sock").display()));
+        command.arg("--key-file").arg(dir.path().join("root.key"));
+        command
+    };
+    let create = |tenant: &str| {
+        let made = client(&format!("tenants create {tenant} --owner-email a@{tenant}.example")).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+    };
+    create("acme");
+    let mut watching = client("events watch --all-tenants -o json");
+    let mut watching = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut revisions = Vec::new();
+    let mut read_until = |subject: &str, revisions: &mut Vec<i64>| {
+        loop {
+            let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            revisions.push(text(&event["revision"]).parse().unwrap());
+            if event["subject"] == subject {
+                return;
+            }
+        }
+    };
+    read_until("tenants/acme", &mut revisions);
+    let (status, ..) = server.terminate();
+    assert!(status.success());
+    let server = serve_at(dir.path());
+    create("beta");
+    read_until("tenants/beta", &mut revisions);
+    assert!(revisions.iter().copied().eq(1..=revisions.len() as i64), "{revisions:?}");
+    watching.kill().unwrap();
+    let said = watching.wait_with_output().unwrap();
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("goes on after revision") && said.contains("watching again"), "{said}");
+    server.kill();
 }

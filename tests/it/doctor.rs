@@ -1,7 +1,7 @@
 //! `keyward doctor`: what is wrong is found, said in plain words and told by the exit code; what is well is not told as wrong.
 
 use crate::harness::process::{ended, keyward};
-use crate::harness::{TestServer, postgres};
+use crate::harness::{TestServer, ledger, postgres};
 use crate::transport::{Authority, Files, until};
 use sea_orm::ConnectionTrait as _;
 use serde_json::Value;
@@ -64,7 +64,7 @@ async fn a_server_with_which_nothing_is_wrong() {
     let server = TestServer::start().await;
     let said = doctor(&server.admin_addr(), &server.root, &[]).await;
     said.wrong(&[]).says("mail", "not sent").says("replicas", "one process");
-    for check in ["reach", "lease", "lag", "barrier", "replicas", "database", "clock", "signing"] {
+    for check in ["reach", "lease", "lag", "barrier", "replicas", "database", "clock", "events", "signing"] {
         assert_eq!(said.of(check), "FINE", "{check}");
     }
     for listener in ["data", "admin", "ops"] {
@@ -182,4 +182,17 @@ async fn the_database_its_clock_and_other_replicas_are_looked_at() {
     said.wrong(&["replicas", "clock"]).says("clock", "differs from the database's by 60");
     said.says("clock", "from that of this machine");
     doctor(&second.admin_addr(), &server.root, &[]).await.wrong(&["replicas"]);
+}
+
+#[tokio::test]
+async fn an_audit_log_that_was_edited_is_seen() {
+    let server = TestServer::start().await;
+    server.tenant("acme").await;
+    let edited = "UPDATE audit_event SET actor = 'root' WHERE revision = (SELECT MAX(revision) FROM audit_event)";
+    assert_eq!(ledger::execute(&server.database(), edited).await, 1);
+    doctor(&server.admin_addr(), &server.root, &[]).await.wrong(&[]);
+    let edited = "UPDATE audit_event SET actor = 'nobody' WHERE revision = (SELECT MAX(revision) FROM audit_event)";
+    assert_eq!(ledger::execute(&server.database(), edited).await, 1);
+    let said = doctor(&server.admin_addr(), &server.root, &[]).await;
+    said.wrong(&["events"]).says("events", "was edited");
 }

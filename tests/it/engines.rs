@@ -1,9 +1,11 @@
 //! One suite for all engines: SQLite, PostgreSQL, and MariaDB for MySQL too, which cannot be had here.
 
+mod audit;
 mod ledger;
 mod server;
 mod start;
 mod usage;
+mod watch;
 
 use crate::harness::ledger::connect as connect_sqlite;
 use crate::harness::{mariadb, postgres};

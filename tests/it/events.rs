@@ -252,3 +252,41 @@ async fn what_changes_nothing_or_fails_has_no_event() {
     revisions.sort_unstable();
     assert_eq!(revisions, (before + 1..=before + 20).collect::<Vec<_>>());
 }
+
+fn struct_of<'a>(fields: &'a prost_types::Struct, name: &str) -> &'a prost_types::Struct {
+    match &fields.fields[name].kind {
+        Some(prost_types::value::Kind::StructValue(fields)) => fields,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_event_tells_what_differs_and_no_more_than_fits() {
+    let server = TestServer::start().await;
+    let acme = server.tenant("acme").await;
+    let name = acme.owner.key("tenants/-").id("ci").may("doc/*", "read").issued().await.key.unwrap().name;
+    let key = Key { name: name.clone(), description: "for builds".to_owned(), ..Key::default() };
+    send!(acme.owner.keys(), update_key, UpdateKeyRequest { key: key, update_mask: mask(&["description"]) }).unwrap();
+    let many =
+        (0..250).map(|number| crate::harness::resources(&format!("doc/{}/{number}", "x".repeat(150)), &["read"]));
+    let key = Key { name: name.clone(), grants: many.collect(), ..Key::default() };
+    send!(acme.owner.keys(), update_key, UpdateKeyRequest { key: key, update_mask: mask(&["grants"]) }).unwrap();
+    send!(acme.owner.keys(), revoke_key, RevokeKeyRequest { name: &*name, reason: 1 }).unwrap();
+    let events = list(&acme.owner, "tenants/-", "subject = tenants/acme/keys/ci").await;
+    let details: Vec<&prost_types::Struct> = events.iter().map(|event| event.detail.as_ref().unwrap()).collect();
+    let names =
+        |side: &str, place: usize| -> Vec<String> { struct_of(details[place], side).fields.keys().cloned().collect() };
+    assert!(!details[0].fields.contains_key("before") && names("after", 0).len() > 10, "{:?}", details[0]);
+    assert_eq!(
+        (names("before", 1), names("after", 1)),
+        (vec!["description".to_owned()], vec!["description".to_owned()])
+    );
+    assert_eq!(names("after", 2), ["grants"]);
+    let cut = struct_of(struct_of(details[2], "after"), "grants");
+    assert_eq!(cut.fields["cut"].kind, Some(prost_types::value::Kind::BoolValue(true)));
+    assert_eq!(cut.fields["count"].kind, Some(prost_types::value::Kind::NumberValue(250.0)));
+    assert_eq!(names("after", 3), ["is_revoked"]);
+    for event in &events {
+        assert_eq!(event.chain.len(), 64);
+    }
+}

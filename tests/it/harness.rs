@@ -265,7 +265,14 @@ impl TestServer {
 
     /// Starts the server on its database after [`TestServer::stop`].
     pub async fn start_again(&mut self) {
-        let server = Server::start(Config::load(args(&self.dir)).unwrap(), self.clock.clone()).await.unwrap();
+        self.start_again_with(|_| {}).await;
+    }
+
+    /// The same with other settings.
+    pub async fn start_again_with(&mut self, change: impl FnOnce(&mut ServeArgs)) {
+        let mut args = args(&self.dir);
+        change(&mut args);
+        let server = Server::start(Config::load(args).unwrap(), self.clock.clone()).await.unwrap();
         self.admin = channel(server.admin_addr());
         self.data = channel(server.data_addr());
         self.server = Some(server);

@@ -52,3 +52,4 @@ mod tidy;
 mod tokens;
 mod transport;
 mod usage;
+mod watch;

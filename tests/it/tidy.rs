@@ -187,8 +187,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "domain", "error"]),
     // `config` and `store` in tests, and `store` for the request ids that a conversion reads.
     ("grpc", &["check", "clock", "config", "desk", "domain", "error", "proto", "replica", "store", "telemetry"]),
-    // `domain` for the form of credentials alone, which scanners are told.
-    ("cli", &["clock", "domain", "proto"]),
+    // `domain` for the form of credentials alone, which scanners are told; `server` for what reads a database itself.
+    ("cli", &["clock", "domain", "proto", "server"]),
     ("client", &["proto"]),
 ];
 

@@ -166,3 +166,19 @@ proptest! {
         prop_assert_eq!(filter.terms.len(), 2);
     }
 }
+
+#[test]
+fn a_filter_says_between_which_numbers_it_matches() {
+    let allowed = [FilterField { name: "revision", kind: FieldKind::Number }];
+    let range = |text: &str| Filter::parse(text, &allowed).map(|filter| filter.range("revision")).ok();
+    for (text, expected) in [
+        ("", i64::MIN..=i64::MAX),
+        ("revision > 5", 6..=i64::MAX),
+        ("revision >= 5 AND revision < 9", 5..=8),
+        ("revision <= 9 AND revision > 2 AND revision > 1", 3..=9),
+        ("revision = 7", 7..=7),
+        ("revision != 7", i64::MIN..=i64::MAX),
+    ] {
+        assert_eq!(range(text), Some(expected), "{text}");
+    }
+}

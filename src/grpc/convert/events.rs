@@ -7,7 +7,8 @@ use crate::proto::v1 as proto;
 
 /// An event as others see it.
 pub(in crate::grpc) fn event_out(event: Event) -> proto::Event {
-    let Event { revision, kind, tenant: _, actor, credential_id, subject, time, request_id, source_ip, detail } = event;
+    let Event { revision, kind, tenant: _, actor, credential_id, subject, time, request_id, source_ip, detail, chain } =
+        event;
     let mut detail = match json_out(detail).kind {
         Some(prost_types::value::Kind::StructValue(detail)) => detail,
         _ => prost_types::Struct::default(),
@@ -24,6 +25,7 @@ pub(in crate::grpc) fn event_out(event: Event) -> proto::Event {
         request_id,
         source_ip,
         detail: Some(detail),
+        chain: chain.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }
 

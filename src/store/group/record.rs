@@ -99,6 +99,7 @@ impl Work {
             request_id,
             source_ip,
             detail,
+            chain: Vec::new(),
         };
         let mut event = rows::event_row(event, chain::changes_hash(payloads.iter().map(String::as_str)))?;
         let chain = chain::link(&head.chain, &event);

@@ -95,3 +95,24 @@ pub(in crate::store) fn options(path: &Path, purpose: Purpose) -> ConnectOptions
         });
     options
 }
+
+/// SQLite to be read only, beside a server or without one. The file must be there.
+pub(super) fn to_read(path: PathBuf) -> ConnectOptions {
+    let mut options = ConnectOptions::new("sqlite::memory:");
+    options
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(5))
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false)
+        .map_sqlx_sqlite_opts(move |options| {
+            options
+                .in_memory(false)
+                .shared_cache(false)
+                .filename(&path)
+                .create_if_missing(false)
+                .busy_timeout(Duration::from_secs(5))
+                .row_buffer_size(1024)
+                .pragma("query_only", "ON")
+        });
+    options
+}

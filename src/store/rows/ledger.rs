@@ -1,8 +1,9 @@
 //! Root's secrets and events.
 
-use super::{digest, from_json, json, micros, retirement, secret_id, secret_id_column, tenant_id};
+use super::{digest, from_json, micros, retirement, secret_id, secret_id_column, tenant_id};
 use crate::domain::change::Event;
 use crate::domain::clock::Time;
+use crate::domain::detail;
 use crate::domain::key::Secret;
 use crate::error::Error;
 use crate::store::entity::{audit_event, root_secret};
@@ -34,7 +35,8 @@ pub(in crate::store) fn root_secret(row: root_secret::Model) -> Result<Secret, E
 
 /// The row of an event, its chain not yet computed.
 pub(in crate::store) fn event_row(event: Event, changes_hash: [u8; 32]) -> Result<audit_event::Model, Error> {
-    let Event { revision, kind, tenant, actor, credential_id, subject, time, request_id, source_ip, detail } = event;
+    let Event { revision, kind, tenant, actor, credential_id, subject, time, request_id, source_ip, detail, chain } =
+        event;
     Ok(audit_event::Model {
         revision,
         kind,
@@ -45,9 +47,9 @@ pub(in crate::store) fn event_row(event: Event, changes_hash: [u8; 32]) -> Resul
         time: time.micros(),
         request_id,
         source_ip,
-        detail: json(&detail)?,
+        detail: detail::text(detail).map_err(Error::internal)?,
         changes_hash: changes_hash.to_vec(),
-        chain: Vec::new(),
+        chain,
     })
 }
 
@@ -63,5 +65,6 @@ pub(in crate::store) fn event(row: audit_event::Model) -> Result<Event, Error> {
         request_id: row.request_id,
         source_ip: row.source_ip,
         detail: from_json(&row.detail)?,
+        chain: row.chain,
     })
 }

@@ -35,7 +35,7 @@ pub fn encoded(method: &str, json: &str) -> Vec<u8> {
     DynamicMessage::deserialize(method.input(), &mut json).unwrap().encode_to_vec()
 }
 
-/// Calls `method` with one request, whether or not it streams, and reads its answer to the end.
+/// Calls `method` with one request, whether or not it streams, and reads its answer to the end if it has one.
 pub async fn call(channel: &Channel, method: &str, request: Vec<u8>, metadata: MetadataMap) -> Result<(), Status> {
     let mut wire = tonic::client::Grpc::new(channel.clone());
     wire.ready().await.unwrap();
@@ -43,7 +43,7 @@ pub async fn call(channel: &Channel, method: &str, request: Vec<u8>, metadata: M
     let mut request = Request::new(tokio_stream::once(request));
     *request.metadata_mut() = metadata;
     let mut answers = wire.streaming(request, path, Bytes).await?.into_inner();
-    while answers.message().await?.is_some() {}
+    while method != "EventService/WatchEvents" && answers.message().await?.is_some() {}
     Ok(())
 }
 

@@ -242,7 +242,47 @@ fn walk_reading(t: &Terminal) {
     t.as_owner("events list").ok().says("KIND").says("credential.revoke");
     t.as_owner("events list --all-tenants").exits(1).says("\n  parent: must be of the form");
 
+    walk_audit(t);
     let path = t.dir.path().join("keyward.binpb");
     t.line("descriptors --out").word(path.display().to_string()).ok();
     assert_eq!(std::fs::read(path).unwrap(), keyward::proto::FILE_DESCRIPTOR_SET);
+}
+
+fn walk_audit(t: &Terminal) {
+    let head = t.dir.path().join("head");
+    let export = |words: &str| t.as_root(words).word("--head-file").word(head.display().to_string());
+    let lines = |text: &str| -> Vec<serde_json::Value> {
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let all = export("events export --all-tenants").ok();
+    let events = lines(&all.out);
+    let last = events.len();
+    let revisions: Vec<usize> = events.iter().map(|event| text(&event["revision"]).parse().unwrap()).collect();
+    assert_eq!(revisions, (1..=last).collect::<Vec<_>>());
+    all.says(&format!("exported {last} events"));
+    let later = export("events export --all-tenants --after 3").ok();
+    assert_eq!(lines(&later.out), events[3..]);
+    t.as_owner("events export").ok().says("tenant.create");
+    t.as_root("events export --all-tenants --after").word(last.to_string()).ok().says("there is no event after");
+    let kept = std::fs::read_to_string(&head).unwrap();
+    assert_eq!(kept.trim(), format!("{last}:{}", text(&events[last - 1]["chain"])));
+
+    // Beside the server that has the database open.
+    let database = format!("sqlite:{}", t.dir.path().join("keyward.db").display());
+    let verify = |flag: &str| {
+        let line = t.line("events verify --database-url").word(&database);
+        if flag.is_empty() { line } else { line.word(flag) }
+    };
+    verify("").ok().says(&format!("whole: {last} events")).says("compare it with a head kept elsewhere");
+    let with_head = verify("--head-file").word(head.display().to_string()).ok();
+    with_head.says(&format!("revision {last} is the one that was exported"));
+    let ahead = format!("{}:{}", last + 1, text(&events[last - 1]["chain"]));
+    verify("--head").word(ahead).exits(1).says("its end was cut off");
+    verify("--head").word("7").exits(2).says("64 hexadecimal digits");
+    verify("--head-file").word("/nonexistent/head").exits(2).says("could not tell");
+    t.line("events verify --database-url sqlite:/nonexistent/db").exits(2).says("could not tell");
+
+    let refused = t.as_root("events watch --all-tenants --after").word("1000000").exits(1);
+    refused.says("FAILED_PRECONDITION").says("the database is older");
+    t.as_owner("events watch --all-tenants").exits(1).says("parent");
 }

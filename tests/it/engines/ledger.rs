@@ -46,7 +46,7 @@ fn tenant(id: &str, display_name: &str, time: Time) -> Change {
     })
 }
 
-async fn make(store: &Store, id: &str, display_name: &str, time: Time) -> i64 {
+pub(super) async fn make(store: &Store, id: &str, display_name: &str, time: Time) -> i64 {
     let draft = store.begin().await.unwrap();
     let revision = draft.revision();
     let committed = draft.commit(vec![tenant(id, display_name, time)], entry("tenant.create"), None).await.unwrap();
@@ -54,7 +54,7 @@ async fn make(store: &Store, id: &str, display_name: &str, time: Time) -> i64 {
     revision
 }
 
-async fn open(fresh: &Fresh) -> Store {
+pub(super) async fn open(fresh: &Fresh) -> Store {
     Store::open(&fresh.url, Clock::default()).await.unwrap()
 }
 

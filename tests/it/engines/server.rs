@@ -11,7 +11,7 @@ on_every_engine! {
     those_who_come_at_once_are_decided_in_the_order_of_their_revisions,
 }
 
-async fn server(fresh: &Fresh) -> TestServer {
+pub(super) async fn server(fresh: &Fresh) -> TestServer {
     TestServer::start_with(|args| {
         args.database_url = Some(fresh.url.clone().into());
         args.mail_dir = Some(fresh.path("mail"));

@@ -1,0 +1,118 @@
+//! `keyward events verify`: whether the audit log in a database is what was written, without a server.
+
+use crate::config::DatabaseUrl;
+use crate::domain::change::Head;
+use crate::error::{Error, Result};
+use crate::store::{Audit, Audited};
+use std::path::{Path, PathBuf};
+
+/// How many faults are told, each on a line; beyond that they are counted.
+const MAX_TOLD: u64 = 50;
+
+/// `keyward events verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Where the rows are, as for `serve`; on SQLite the server may be running
+    #[arg(long, value_name = "URL", env = "KEYWARD_DATABASE_URL", hide_env_values = true)]
+    database_url: DatabaseUrl,
+
+    /// A revision and the hash chain after it, as `events export` has written them: the log must have both still
+    #[arg(long, value_name = "REVISION:CHAIN", value_parser = parse_head, conflicts_with = "head_file")]
+    head: Option<Head>,
+
+    /// The same from a file
+    #[arg(long, value_name = "PATH")]
+    head_file: Option<PathBuf>,
+}
+
+/// What an audit came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything is what was written.
+    Whole,
+    /// Something is not.
+    Broken,
+    /// It could not be told.
+    Unknown,
+}
+
+impl Verdict {
+    /// What the process exits with.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Broken => 1,
+            Self::Unknown => 2,
+        }
+    }
+}
+
+fn parse_head(text: &str) -> std::result::Result<Head, String> {
+    text.trim().parse().map_err(|()| "must be a revision, a colon and 64 hexadecimal digits".to_owned())
+}
+
+/// Carries it out, and tells `say` what was found, a line each.
+pub async fn verify_events(args: &VerifyArgs, mut say: impl FnMut(&str) + Send) -> Verdict {
+    match verified(args, &mut say).await {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            say(&format!("could not tell: {error}{cause}"));
+            Verdict::Unknown
+        }
+    }
+}
+
+async fn verified(args: &VerifyArgs, say: &mut (impl FnMut(&str) + Send)) -> Result<Verdict> {
+    let anchor = match (&args.head, &args.head_file) {
+        (Some(head), _) => Some(head.clone()),
+        (None, Some(path)) => Some(read_head(path)?),
+        (None, None) => None,
+    };
+    let audit = Audit::open(args.database_url.as_str()).await?;
+    let mut count: u64 = 0;
+    let audited = audit
+        .run(anchor.as_ref(), &mut |fault| {
+            count = count.saturating_add(1);
+            if count <= MAX_TOLD {
+                say(&fault.to_string());
+            }
+        })
+        .await;
+    let closed = audit.close().await;
+    let Audited { start, end, events, compared, is_anchored } = audited?;
+    closed?;
+    if count > MAX_TOLD {
+        say(&format!("and {} faults more", count - MAX_TOLD));
+    }
+    if count > 0 {
+        say(&format!("not whole: {count} faults in {events} events up to revision {}", end.revision));
+        return Ok(Verdict::Broken);
+    }
+    if let (Some(false), Some(anchor)) = (is_anchored, &anchor) {
+        say(&format!(
+            "could not tell: retention has removed revision {}, with which to compare; the rest is whole",
+            anchor.revision
+        ));
+        return Ok(Verdict::Unknown);
+    }
+    let first = start.revision.saturating_add(1);
+    say(&format!("whole: {events} events from revision {first} to {}, the changes of {compared} too", end.revision));
+    if start.revision > 0 {
+        say(&format!("revisions 1 to {} were removed by retention, as an event says", start.revision));
+    }
+    match &anchor {
+        Some(anchor) => say(&format!("revision {} is the one that was exported", anchor.revision)),
+        None => say(
+            "whoever can write to the database could have written all of it anew: compare it with a head kept elsewhere (--head)",
+        ),
+    }
+    say(&format!("head {end}"));
+    Ok(Verdict::Whole)
+}
+
+fn read_head(path: &Path) -> Result<Head> {
+    let refuse = |rule: String| Error::invalid("--head-file", format!("{}: {rule}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    parse_head(&text).map_err(refuse)
+}
