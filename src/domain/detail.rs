@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 pub const MAX_BYTES: usize = 32 * 1024;
 
 /// How long what stays of a value is at most, where a detail is too long: less and less until it fits.
-const LONGEST: usize = 8 * 1024;
+const LONGEST: usize = 30 * 1024;
 const SHORTEST: usize = 32;
 
 /// The detail as it is stored: of `before` and `after` what differs, and what is too long cut, which it says.

@@ -112,9 +112,9 @@ impl EventService for EventApi {
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let (admitted, tenant) = self.api.events_of(&request, rpcs::WATCH_EVENTS, &request.get_ref().parent)?;
         let (metadata, extensions, message) = request.into_parts();
-        let proto::WatchEventsRequest { parent, after_revision } = message;
+        let proto::WatchEventsRequest { parent, after_revision, after_chain } = message;
         let of = admitted.caller.actor().tenant();
-        let watch = Watch::begin(&self.api.desk, &self.watches, of, tenant, after_revision).await?;
+        let watch = Watch::begin(&self.api.desk, &self.watches, of, tenant, after_revision, &after_chain).await?;
         let asker = Request::from_parts(metadata, extensions, ());
         let call = Call { api: self.api.clone(), asker, parent, watch, stopped: self.stopped.clone() };
         let call = Arc::new(Mutex::new(call));

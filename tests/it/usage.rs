@@ -90,7 +90,7 @@ pub fn plus(a: Told, b: Told) -> Told {
     (a.0 + b.0, a.1 + b.1)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_span_is_rounded_outwards_and_what_is_no_span_is_refused() {
     let server = TestServer::start().await;
     let acme = server.tenant("acme").await;

@@ -78,6 +78,25 @@ async fn a_watch_tells_what_was_and_then_what_happens() {
     assert_eq!(refused(watch(&root, "", -1).await, Code::InvalidArgument).fields, ["after_revision"]);
     let ahead = refused(watch(&root, "", made.revision + 1).await, Code::FailedPrecondition);
     assert!(ahead.message.contains("the database is older"), "{ahead:?}");
+
+    // Whoever tells which event it was is not told what follows another one.
+    let at = async |after_revision: i64, after_chain: &str| {
+        let request = WatchEventsRequest {
+            parent: "tenants/-".to_owned(),
+            after_revision,
+            after_chain: after_chain.to_owned(),
+            ..WatchEventsRequest::default()
+        };
+        acme.owner.events().watch_events(request).await.map(tonic::Response::into_inner)
+    };
+    let mut same = at(owned[2].revision, &owned[2].chain).await.unwrap();
+    assert_eq!(take(&mut same, 3).await, owned[3..]);
+    at(0, &"0".repeat(64)).await.unwrap();
+    let other = refused(at(owned[2].revision, &owned[3].chain).await, Code::FailedPrecondition);
+    assert!(other.message.contains("is another event"), "{other:?}");
+    for wrong in ["x", &owned[2].chain[1..], &"x".repeat(64)] {
+        assert_eq!(refused(at(owned[2].revision, wrong).await, Code::InvalidArgument).fields, ["after_chain"]);
+    }
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ pub struct Watch {
 /// How far it has come.
 struct Progress {
     after: i64,
+    /// The chain there, by which the server tells whether it has the same history.
+    chain: String,
     /// Whether a watch has begun at all.
     has_begun: bool,
     pause: Duration,
@@ -46,7 +48,12 @@ impl Watch {
             Format::Table => print(&row(event, self.scope.all_tenants).map(|cell| plain(&cell)).join("  ")),
             Format::Json => lines.print(event),
         };
-        let mut progress = Progress { after: self.after.unwrap_or_default(), has_begun: false, pause: FIRST_PAUSE };
+        let mut progress = Progress {
+            after: self.after.unwrap_or_default(),
+            chain: String::new(),
+            has_begun: false,
+            pause: FIRST_PAUSE,
+        };
         loop {
             let cause = match follow(&connection, service.clone(), &parent, &mut progress, &show).await {
                 Ok(()) => "the server has ended it".to_owned(),
@@ -75,7 +82,8 @@ async fn follow(
     progress: &mut Progress,
     show: impl Fn(&Event) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let request = WatchEventsRequest { parent: parent.to_owned(), after_revision: progress.after };
+    let (after_revision, after_chain) = (progress.after, progress.chain.clone());
+    let request = WatchEventsRequest { parent: parent.to_owned(), after_revision, after_chain };
     let begun = timeout(connection.patience(), service.watch_events(connection.stream(request))).await;
     let begun = begun.map_err(|_| Failure::Unreachable("no answer within --timeout".to_owned()))?;
     let mut messages = begun?.into_inner();
@@ -86,7 +94,7 @@ async fn follow(
     while let Some(message) = messages.message().await? {
         let Some(event) = message.event else { continue };
         show(&event)?;
-        progress.after = event.revision;
+        (progress.after, progress.chain) = (event.revision, event.chain);
         progress.pause = FIRST_PAUSE;
     }
     Ok(())

@@ -4,10 +4,11 @@
 use super::tail::{Found, Tail};
 use super::{check_kept, check_tenant};
 use crate::desk::Desk;
-use crate::domain::change::Event;
+use crate::domain::change::{Event, Head};
 use crate::domain::name::TenantId;
 use crate::error::{Error, Result};
 use crate::replica::Steps;
+use crate::store::Store;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -82,17 +83,19 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins after the revision `after`, for a caller `of` a tenant.
+    /// Begins after the revision `after`, for a caller `of` a tenant. If it tells the `chain` there, the log must have it.
     pub async fn begin(
         desk: &Desk,
         watches: &Watches,
         of: Option<&TenantId>,
         tenant: Option<TenantId>,
         after: i64,
+        chain: &str,
     ) -> Result<Self> {
         if after < 0 {
             return Err(Error::invalid("after_revision", "must not be negative"));
         }
+        let seen = seen(after, chain)?;
         let seat = watches.enter(of)?;
         check_tenant(desk, tenant.as_ref()).await?;
         let steps = desk.ledger.steps();
@@ -109,6 +112,15 @@ impl Watch {
                     ),
                 ));
             }
+        }
+        if let Some(seen) = seen
+            && !is_there(&desk.store, &seen).await?
+        {
+            return Err(Error::precondition(
+                format!("after_revision {after}"),
+                "is another event in this database than this client has seen: was an earlier backup restored, or is it \
+                 another database?",
+            ));
         }
         Ok(Self { desk: desk.clone(), seat, tenant, steps, applied: 0, read: after, events: VecDeque::new() })
     }
@@ -133,6 +145,25 @@ impl Watch {
         }
         Ok(self.events.pop_front())
     }
+}
+
+/// What a client has seen, if it says so.
+fn seen(after: i64, chain: &str) -> Result<Option<Head>> {
+    if chain.is_empty() {
+        return Ok(None);
+    }
+    let parsed = format!("{after}:{chain}").parse();
+    parsed.map(Some).map_err(|()| Error::invalid("after_chain", "must be the chain of an event, 64 hexadecimal digits"))
+}
+
+/// Whether the log leads through there.
+async fn is_there(store: &Store, seen: &Head) -> Result<bool> {
+    let start = store.event_checkpoint().await?;
+    if seen.revision == start.revision {
+        return Ok(*seen == start);
+    }
+    let events = store.events_between(None, seen.revision.saturating_sub(1), seen.revision, 1).await?;
+    Ok(events.iter().any(|event| event.chain == seen.chain))
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use super::LEASE;
 use super::relay::Link;
 use super::site::{Engine, PATIENCE, Site};
-use crate::harness::{postgres, process, send};
+use crate::harness::{postgres, process, refused, send};
+use crate::watch::{next, watch};
+use keyward::proto::v1::WatchEventsRequest;
 use sea_orm::sqlx::postgres::PgConnection;
 use sea_orm::sqlx::{AssertSqlSafe, Executor as _};
 use std::time::Instant;
@@ -67,6 +69,11 @@ async fn an_older_backup_is_refused_until_it_is_adopted() {
         assert!(!replica.allows(&revoked).await);
     }
 
+    // Somebody watches, who has seen the last event that there will not have been.
+    let mut seen = watch(&site.root(0), "", revision - 1).await.unwrap();
+    let last = next(&mut seen).await.unwrap().unwrap();
+    let mut watched = watch(&site.root(0), "", last.revision).await.unwrap();
+
     // The older one comes back under the same name.
     let moves =
         [format!("ALTER DATABASE {database} RENAME TO lost"), format!("ALTER DATABASE older RENAME TO {database}")];
@@ -103,5 +110,9 @@ async fn an_older_backup_is_refused_until_it_is_adopted() {
     let events =
         send!(site.root(0).events(), list_events, ListEventsRequest { filter: "kind = ledger.adopt" }).unwrap();
     assert_eq!(events.events.len(), 1, "{events:?}");
+    // Whoever watched is told nothing of the other history, though it has grown past what was seen.
+    refused(next(&mut watched).await, Code::Unavailable);
+    let request = WatchEventsRequest { after_revision: last.revision, after_chain: last.chain, ..Default::default() };
+    refused(site.root(0).events().watch_events(request).await.map(drop), Code::FailedPrecondition);
     println!("barrier: older backup restored: {asked} Checks refused by three replicas until it was adopted");
 }
