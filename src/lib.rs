@@ -89,6 +89,16 @@
 //! own transaction ([`store::Draft::queue_mail`]); [`mail`] sends it afterwards and forgets it once it was accepted: none
 //! for what was not committed, none lost.
 //!
+//! **WatchEvents.** [`replica::Steps`] wakes a watch when this replica has applied more; `desk/events/tail.rs` reads the end of
+//! the log once for all who watch; `grpc/events.rs` admits the caller anew before each message.
+//!
+//! **Usage.** [`check::Index`] adds one to a counter in the entry of the key that was shown; `server/usage.rs` takes the counts
+//! in parts, about once a minute, and writes numbered flushes (`store/usage.rs`): one whose COMMIT was not answered is found
+//! by its number, and so counted once.
+//!
+//! **A diagnosis** ([`desk::diagnosis`]) asks each room how it is and has [`domain::finding`] say what is wrong with that;
+//! `keyward doctor` adds what only a client can see.
+//!
 //! **A connection** is taken by a loop of our own (`server/listen/accept.rs`), if the caps of its listener leave room. By a
 //! deadline it must have done TLS, if there is to be TLS, and have sent the preface of HTTP/2; only then does hyper see it
 //! (`server/listen/connection.rs`). One of the data listener is given to the thread that has the fewest, of those that each
