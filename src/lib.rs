@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | [`domain`] | the rules: plain values and pure decisions | async, I/O; clock and randomness are given |
 //! | [`check`] | the hot room: [`check::Index`] answers from memory, and alone makes a [`check::Caller`] | waiting, failing, the disk |
-//! | [`store`] | the rows: a [`store::Draft`] is the only way to write, [`store::Store::changes_after`] the way to follow | decisions |
+//! | [`store`] | the rows: a [`store::Draft`] is the only way to write, [`store::Store::changes_after`] the way to follow; how keys are used is beside the ledger | decisions |
 //! | [`replica`] | this process as one of many: the follower alone writes the index, the keeper waits for the others | requests; in [`replica::protocol`], which decides, clocks and I/O |
 //! | [`mail`] | the post: sends what mutations queued, at least once | what mails say, and when one is queued |
 //! | [`desk`] | commands of admitted callers: a file per resource, a function per RPC | gRPC, SQL |
@@ -118,6 +118,7 @@
 //!   ([`store::Draft::readmit`]). What the gate says before is for a quick refusal only.
 //! - *No gap*: revisions are contiguous and chained by hash; a gap stops the answers until everything was loaded anew, another
 //!   chain until an operator adopts it (`store/log.rs`, `replica/protocol/member.rs`).
+//! - *Events are kept* back to a checkpoint, which only retention moves and an event explains (`store/log/expire.rs`).
 //! - *No restriction unread*: a row or log entry for newer binaries stops this one (`store/rows.rs`).
 //! - *Nobody confers what they do not hold* ([`domain::actor::Actor::may_confer`]).
 //! - *No secret is logged*: credentials and digests have no telling `Debug`; statements and wire dumps are never logged.

@@ -1,7 +1,8 @@
 //! How keys are used, off the hot path: a Check adds one to a number beside what it has read anyway. The first since a key
 //! was last told of puts it on a list; the list is taken in parts, by whoever writes it down.
 //!
-//! What waits is bounded: the list by the number of keys, what is put aside by [`MAX_ASIDE`].
+//! What waits is bounded: the list by the keys that are used and how long nobody takes it, what is put aside by
+//! [`MAX_ASIDE`].
 
 use super::index::{HolderEntry, Met};
 use crate::domain::clock::Time;

@@ -22,7 +22,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// and how long others have the database between two batches that are deleted.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const FIRST_EXPIRE: Duration = Duration::from_secs(2);
-const EXPIRE_PAUSE: Duration = Duration::from_millis(100);
+const BATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// Deletes, now and then, the rows of tokens and sessions that nobody knows any more, and old counts.
 pub(super) async fn sweep(store: Store, usage: Usage, clock: Clock, mut stopped: watch::Receiver<bool>) -> Result<()> {
@@ -30,8 +30,18 @@ pub(super) async fn sweep(store: Store, usage: Usage, clock: Clock, mut stopped:
         if let Err(error) = store.sweep(clock.now()).await {
             tracing::warn!("old tokens and sessions could not be swept away: {error}");
         }
-        if let Err(error) = usage.prune().await {
-            tracing::warn!("old counts of keys' use could not be deleted: {error}");
+        loop {
+            match usage.prune().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!("old counts of keys' use could not be deleted: {error}");
+                    break;
+                }
+            }
+            if timeout(BATCH_PAUSE, stopped.wait_for(|stopped| *stopped)).await.is_ok() {
+                return Ok(());
+            }
         }
     }
     Ok(())
@@ -52,10 +62,17 @@ pub(super) async fn expire_events(
             continue;
         }
         pause = EXPIRE_INTERVAL;
-        let expired = events::expire(&store, clock.now(), retention).await;
+        // By the clock that is behind: one that is ahead would have everything removed.
+        let now = clock.now();
+        let expired = match store.database_time().await {
+            Ok(theirs) => events::expire(&store, theirs.map_or(now, |theirs| theirs.min(now)), retention).await,
+            Err(error) => Err(error),
+        };
         match expired {
             Ok(Some(revision)) => {
-                tracing::info!(revision, "events up to here are older than they are kept: removing them")
+                tracing::info!(revision, "events up to here are older than they are kept: removing them");
+                // There may be more of them.
+                pause = FIRST_EXPIRE;
             }
             Ok(None) => {}
             Err(error) => tracing::warn!("events that are older than they are kept could not be found: {error}"),
@@ -70,7 +87,7 @@ pub(super) async fn expire_events(
                     break;
                 }
             }
-            if timeout(EXPIRE_PAUSE, stopped.wait_for(|stopped| *stopped)).await.is_ok() {
+            if timeout(BATCH_PAUSE, stopped.wait_for(|stopped| *stopped)).await.is_ok() {
                 return Ok(());
             }
         }

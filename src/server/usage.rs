@@ -65,7 +65,7 @@ impl Usage {
     }
 
     /// Deletes what is not kept any more.
-    pub(super) async fn prune(&self) -> Result<()> {
+    pub(super) async fn prune(&self) -> Result<bool> {
         self.0.log.prune(self.0.clock.now()).await
     }
 

@@ -3,7 +3,7 @@
 use crate::config::DatabaseUrl;
 use crate::domain::change::Head;
 use crate::error::{Error, Result};
-use crate::store::{Audit, Audited};
+use crate::store::{Audit, Audited, Fault};
 use std::path::{Path, PathBuf};
 
 /// How many faults are told, each on a line; beyond that they are counted.
@@ -52,7 +52,7 @@ fn parse_head(text: &str) -> std::result::Result<Head, String> {
 }
 
 /// Carries it out, and tells `say` what was found, a line each.
-pub async fn verify_events(args: &VerifyArgs, mut say: impl FnMut(&str) + Send) -> Verdict {
+pub async fn verify_events(args: &VerifyArgs, mut say: impl FnMut(&str)) -> Verdict {
     match verified(args, &mut say).await {
         Ok(verdict) => verdict,
         Err(error) => {
@@ -63,25 +63,20 @@ pub async fn verify_events(args: &VerifyArgs, mut say: impl FnMut(&str) + Send) 
     }
 }
 
-async fn verified(args: &VerifyArgs, say: &mut (impl FnMut(&str) + Send)) -> Result<Verdict> {
+async fn verified(args: &VerifyArgs, say: &mut impl FnMut(&str)) -> Result<Verdict> {
     let anchor = match (&args.head, &args.head_file) {
         (Some(head), _) => Some(head.clone()),
         (None, Some(path)) => Some(read_head(path)?),
         (None, None) => None,
     };
     let audit = Audit::open(args.database_url.as_str()).await?;
-    let mut count: u64 = 0;
-    let audited = audit
-        .run(anchor.as_ref(), &mut |fault| {
-            count = count.saturating_add(1);
-            if count <= MAX_TOLD {
-                say(&fault.to_string());
-            }
-        })
-        .await;
+    let read = read(&audit, anchor.as_ref()).await;
     let closed = audit.close().await;
-    let Audited { start, end, events, compared, is_anchored } = audited?;
+    let (Audited { start, end, events, compared, is_anchored }, told, count) = read?;
     closed?;
+    for fault in told {
+        say(&fault);
+    }
     if count > MAX_TOLD {
         say(&format!("and {} faults more", count - MAX_TOLD));
     }
@@ -109,6 +104,24 @@ async fn verified(args: &VerifyArgs, say: &mut (impl FnMut(&str) + Send)) -> Res
     }
     say(&format!("head {end}"));
     Ok(Verdict::Whole)
+}
+
+/// Reads it all: what was read, the first faults, and how many there are. Once more, if a server has removed events meanwhile
+/// that it took for missing.
+async fn read(audit: &Audit, anchor: Option<&Head>) -> Result<(Audited, Vec<String>, u64)> {
+    loop {
+        let (mut told, mut count) = (Vec::new(), 0_u64);
+        let mut tell = |fault: Fault| {
+            count = count.saturating_add(1);
+            if count <= MAX_TOLD {
+                told.push(fault.to_string());
+            }
+        };
+        let audited = audit.run(anchor, &mut tell).await?;
+        if count == 0 || !audit.has_moved(&audited.start).await? {
+            return Ok((audited, told, count));
+        }
+    }
 }
 
 fn read_head(path: &Path) -> Result<Head> {

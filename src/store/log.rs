@@ -3,6 +3,7 @@
 mod audit;
 mod entries;
 mod expire;
+mod fault;
 
 use super::chain;
 use super::draft::{Draft, SHARD};
@@ -13,9 +14,10 @@ use super::rows::check_reader;
 use crate::domain::change::Change;
 pub use crate::domain::change::Head;
 use crate::error::{Error, Result};
-pub use audit::{Audit, Audited, Fault};
+pub use audit::{Audit, Audited};
 use entries::{Logged, read_entry, statement};
 pub use expire::KIND as EXPIRE;
+pub use fault::Fault;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;

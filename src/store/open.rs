@@ -8,7 +8,7 @@
 //! | Database | Set by us, in each session | Refused | Warned | To be seen to by whoever runs it |
 //! |---|---|---|---|---|
 //! | SQLite | WAL, `synchronous=FULL`, `secure_delete` | a second process | | a local disk |
-//! | PostgreSQL | READ COMMITTED, `idle_in_transaction_session_timeout`, `lock_timeout`, `statement_timeout`, `plan_cache_mode=force_custom_plan`, for mutations `enable_seqscan=off`, `jit=off` | `synchronous_commit=off`, `fsync=off`, a standby, read only | `synchronous_commit=local` with standbys, `full_page_writes=off` | failover to synchronous standbys only |
+//! | PostgreSQL | READ COMMITTED, `idle_in_transaction_session_timeout`, `lock_timeout`, `statement_timeout`, for mutations and lists `plan_cache_mode=force_custom_plan`, for mutations `enable_seqscan=off`, `jit=off` | `synchronous_commit=off`, `fsync=off`, a standby, read only | `synchronous_commit=local` with standbys, `full_page_writes=off` | failover to synchronous standbys only |
 //! | MySQL, MariaDB | READ COMMITTED, strict, idle, lock and statement time-outs | `innodb_flush_log_at_trx_commit` not 1, `read_only`, `binlog_format=STATEMENT`, no exact collation | `sync_binlog` not 1 | failover to replicas that have everything (semi-synchronous) |
 //! | Galera | the same and `wsrep_sync_wait=1` | the same | that it is one | one node for all of keyward |
 //! | PgBouncer | by session: nothing more. By transaction: not the start-up options | when these are not in force | | `max_prepared_statements` above 0; the settings by `ALTER ROLE … SET`; `keyward migrate` past it |

@@ -117,8 +117,9 @@ impl UsageLog {
         upsert(times.collect(), later, transaction).await
     }
 
-    /// Deletes the counts of hours that are not kept any more, and what is left of processes that died as long ago.
-    pub async fn prune(&self, now: Time) -> Result<()> {
+    /// Deletes some of the counts of hours that are not kept any more, and what is left of processes that died as long ago;
+    /// whether there may be more.
+    pub async fn prune(&self, now: Time) -> Result<bool> {
         let before = kept_from(now).micros();
         let some = |value| {
             format!(
@@ -132,15 +133,11 @@ impl UsageLog {
             Engine::MySql => format!("DELETE FROM api_key_usage WHERE start_time < ? LIMIT {PRUNE_STRIDE}"),
         };
         let backend = self.db.get_database_backend();
-        loop {
-            let statement = Statement::from_sql_and_values(backend, sql.as_str(), [before.into()]);
-            let deleted = self.db.execute_raw(statement).await.map_err(sort)?.rows_affected();
-            if deleted < PRUNE_STRIDE as u64 {
-                break;
-            }
-        }
+        let statement = Statement::from_sql_and_values(backend, sql, [before.into()]);
+        let deleted = self.db.execute_raw(statement).await.map_err(sort)?.rows_affected();
         let dead = usage_flush::Entity::delete_many().filter(usage_flush::Column::FlushTime.lt(before));
-        dead.exec(&self.db).await.map_err(sort).map(drop)
+        dead.exec(&self.db).await.map_err(sort)?;
+        Ok(deleted >= PRUNE_STRIDE as u64)
     }
 
     /// Ends it: once everything was written, the number of the last flush is needed no longer.

@@ -43,8 +43,10 @@ impl Export {
             let asked = service.list_events(connection.request(request)).await;
             let page = asked.inspect_err(|_| tell_where_it_ended(last.as_ref()))?.into_inner();
             for event in page.events {
-                if self.scope.all_tenants && last.is_none() && event.revision > self.after.saturating_add(1) {
-                    let (first, last) = (self.after.saturating_add(1), event.revision.saturating_sub(1));
+                // Of all tenants there is one of each revision, unless retention has removed it, perhaps meanwhile.
+                let first = last.as_ref().map_or(self.after, |(revision, _)| *revision).saturating_add(1);
+                if self.scope.all_tenants && event.revision > first {
+                    let last = event.revision.saturating_sub(1);
                     remark(&format!("the events of revisions {first} to {last} are not kept any more"));
                 }
                 lines.print(&event)?;

@@ -104,6 +104,13 @@ impl Member {
         if is_known && (!is_head || polled.head.chain == applied.chain) {
             return None;
         }
+        if polled.chain_at_applied.is_none() && !is_head {
+            return Some(format!(
+                "the event of revision {}, up to which was followed, is not there: if retention has removed it, for this \
+                 replica was away for longer than that, start it anew; else the ledger has another history",
+                applied.revision
+            ));
+        }
         Some(format!(
             "the ledger has another history: its chain at revision {} is not the one that was followed",
             applied.revision

@@ -154,8 +154,9 @@ impl Contents {
     fn config(&self, files: &TlsFiles, is_grpc: bool) -> Result<Current, Violation> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let certs = certificates(files, "cert", &files.cert, &self.cert)?;
-        // What rustls takes and another reader does not is shown all the same; nothing is decided by it.
-        let end = certs.iter().filter_map(end).min().unwrap_or(Time::MAX);
+        // Our own, not those that lead to its authority: clients may have others of these. What rustls takes and another reader
+        // does not is shown all the same; nothing is decided by it.
+        let end = certs.first().and_then(end).unwrap_or(Time::MAX);
         let key = PrivateKeyDer::from_pem_slice(&self.key)
             .map_err(|_| refused(files, "key", &files.key, "holds no private key in PEM"))?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

@@ -2,6 +2,7 @@
 //! from any revision on, chain and head with it: that is found only by a head that was kept elsewhere.
 
 use super::entries::{Logged, read_entry, statement};
+use super::fault::Fault;
 use super::{chain, expire};
 use crate::domain::change::Head;
 use crate::error::{Error, Result};
@@ -12,96 +13,10 @@ use crate::store::open::{Store, connect_to_read};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Query};
 use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait as _};
 use std::collections::HashMap;
-use std::fmt;
 
 /// How many revisions are read at a time, and how many changes, where one revision does not have more.
 const STRIDE: i64 = 500;
 const MAX_CHANGES: u64 = 10_000;
-
-/// What is wrong with a ledger, in plain words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Events are not there.
-    Missing {
-        /// The first of them.
-        first: i64,
-        /// The last of them.
-        last: i64,
-    },
-    /// An event is not what was written.
-    Edited(i64),
-    /// What the log says of a revision is not what was written.
-    Changes(i64),
-    /// The head names another chain than the event of its revision.
-    Head(i64),
-    /// There are events after the head.
-    Beyond {
-        /// Where the head is.
-        head: i64,
-        /// The last event.
-        last: i64,
-    },
-    /// The ledger does not reach what was exported.
-    CutOff {
-        /// Where it ends.
-        last: i64,
-        /// Where it had been.
-        exported: i64,
-    },
-    /// A revision is another than the one that was exported.
-    Rewritten(i64),
-    /// The first events are gone, and no event says that retention has removed them.
-    Unexplained(i64),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { first, last } if first == last => {
-                write!(f, "revision {first} is missing: its event was deleted")
-            }
-            Self::Missing { first, last } => {
-                write!(f, "revisions {first} to {last} are missing: their events were deleted")
-            }
-            Self::Edited(revision) => {
-                write!(
-                    f,
-                    "revision {revision} was edited: its event is not what was written, or does not follow the one before"
-                )
-            }
-            Self::Changes(revision) => {
-                write!(
-                    f,
-                    "revision {revision} was edited: its changes in the log are not those that its event was written with"
-                )
-            }
-            Self::Head(revision) => {
-                write!(
-                    f,
-                    "the head of the ledger was edited: its chain is not that of revision {revision}, where it is"
-                )
-            }
-            Self::Beyond { head, last } => write!(
-                f,
-                "the head of the ledger is at revision {head}, and there are events up to {last}: the head was set back, or \
-                 events were added"
-            ),
-            Self::CutOff { last, exported } => write!(
-                f,
-                "the ledger ends at revision {last}, and had reached {exported} when its head was exported: its end was cut \
-                 off, or this is an older backup"
-            ),
-            Self::Rewritten(revision) => write!(
-                f,
-                "revision {revision} is not the one that was exported: it, or something before it, was written anew"
-            ),
-            Self::Unexplained(last) => write!(
-                f,
-                "revisions 1 to {last} are missing, and no event says that retention has removed them: they were deleted"
-            ),
-        }
-    }
-}
 
 /// What was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,8 +54,7 @@ impl Audit {
 
     /// Reads everything, and tells each fault. `anchor` is a head that was exported earlier.
     pub async fn run(&self, anchor: Option<&Head>, tell: &mut (dyn FnMut(Fault) + Send)) -> Result<Audited> {
-        let end = self.end().await?;
-        let start = expire::checkpoint(&self.db).await?;
+        let (start, end) = self.bounds().await?;
         let mut walk = Walk::new(start.clone(), end.floor, anchor, tell);
         if end.last > end.head.revision {
             (walk.tell)(Fault::Beyond { head: end.head.revision, last: end.last });
@@ -156,6 +70,23 @@ impl Audit {
             tell(Fault::CutOff { last: end.head.revision, exported: anchor.revision });
         }
         Ok(Audited { start, end: end.head, events, compared, is_anchored: anchor.map(|_| is_anchored) })
+    }
+
+    /// Whether retention has removed more since `start` stood before the first event: then what was read may have faults that
+    /// are none.
+    pub async fn has_moved(&self, start: &Head) -> Result<bool> {
+        Ok(expire::checkpoint(&self.db).await? != *start)
+    }
+
+    /// What stands before the first event, and the end after it was put there.
+    async fn bounds(&self) -> Result<(Head, End)> {
+        loop {
+            let start = expire::checkpoint(&self.db).await?;
+            let end = self.end().await?;
+            if !self.has_moved(&start).await? {
+                return Ok((start, end));
+            }
+        }
     }
 
     /// Reads what comes after where the walk begins, up to the head.
@@ -229,8 +160,7 @@ impl Store {
     /// Reads the last `count` events again, and tells what is wrong with them.
     pub async fn audit_recent(&self, count: i64) -> Result<Vec<Fault>> {
         let audit = Audit { db: self.reader.clone() };
-        let end = audit.end().await?;
-        let kept = expire::checkpoint(&audit.db).await?;
+        let (kept, end) = audit.bounds().await?;
         let first = end.head.revision.saturating_sub(count);
         let start = if first <= kept.revision {
             kept

@@ -19,6 +19,9 @@ const CHECKPOINT: &str = "event_checkpoint";
 /// The kind of the event that says what was removed.
 pub const KIND: &str = "event.expire";
 
+/// How many events are looked at, at most, for how many of them may go.
+const SPAN: i64 = 100_000;
+
 /// How many revisions are deleted at a time.
 const STRIDE: i64 = 1000;
 
@@ -42,20 +45,35 @@ impl Store {
         checkpoint(&self.reader).await
     }
 
-    /// The last event that may be removed with all before it: it and the one after it are no younger than `cutoff`, so that
-    /// nobody who has followed the ledger within that time needs it. None if there is no such after the checkpoint.
+    /// The last event that may be removed with all before it: none of them, nor the one after it, is younger than `cutoff`, so
+    /// that nobody who has followed the ledger within that time needs it. None if there is no such after the checkpoint.
+    /// Where there are many it is not the very last.
     pub async fn last_event_before(&self, cutoff: Time) -> Result<Option<Head>> {
         let start = self.event_checkpoint().await?.revision;
         let is_old = async |revision: i64| -> Result<bool> {
             let event = audit_event::Entity::find_by_id(revision).one(&self.reader).await.map_err(sort)?;
             Ok(event.is_some_and(|event| event.time <= cutoff.micros()))
         };
-        // Everything up to `old` is; times are in the order of revisions but for what clocks differ by.
-        let (mut old, mut young) = (start, self.head_revision().await?.saturating_add(1));
+        let (mut old, mut young) =
+            (start, self.head_revision().await?.min(start.saturating_add(SPAN)).saturating_add(1));
         while young.saturating_sub(old) > 1 {
             let middle = old.midpoint(young);
             if is_old(middle).await? { old = middle } else { young = middle }
         }
+        // Times are in the order of revisions only as far as clocks agree: one of these may come from a clock that was slow.
+        let first_young: Option<i64> = audit_event::Entity::find()
+            .select_only()
+            .column(audit_event::Column::Revision)
+            .filter(audit_event::Column::Revision.gt(start))
+            .filter(audit_event::Column::Revision.lte(old))
+            .filter(audit_event::Column::Time.gt(cutoff.micros()))
+            .order_by_asc(audit_event::Column::Revision)
+            .limit(1)
+            .into_tuple()
+            .one(&self.reader)
+            .await
+            .map_err(sort)?;
+        let old = first_young.map_or(old, |young| young.saturating_sub(1));
         let last = old.saturating_sub(1);
         if last <= start {
             return Ok(None);

@@ -5,6 +5,7 @@ use super::{On, on_every_engine};
 use keyward::clock::Clock;
 use keyward::desk::events::expire;
 use keyward::domain::change::Head;
+use keyward::domain::clock::Time;
 use keyward::store::{Audit, Audited, Fault, Store};
 use std::time::Duration;
 
@@ -134,6 +135,13 @@ async fn retention_removes_what_is_old_and_proves_the_rest(on: On) {
         make(&store, &format!("b{number}"), "", clock.now()).await;
     }
     assert_eq!(expire(&store, clock.now(), 11 * DAY).await.unwrap(), None);
+    // One from a clock that was ahead, or those after it from one that was behind: what is young stays, and what follows.
+    let cutoff = Time::from_micros(clock.now().micros() - i64::try_from((5 * DAY).as_micros()).unwrap());
+    let last = async || store.last_event_before(cutoff).await.unwrap().map(|head| head.revision);
+    assert_eq!(last().await, Some(29));
+    fresh.execute("UPDATE audit_event SET time = time + 864000000000 WHERE revision = 12").await;
+    assert_eq!(last().await, Some(10));
+    fresh.execute("UPDATE audit_event SET time = time - 864000000000 WHERE revision = 12").await;
     // All at once, as servers do: one of them says it.
     let (now, retention) = (clock.now(), 5 * DAY);
     let (one, other) = tokio::join!(expire(&store, now, retention), expire(&store, now, retention));
