@@ -158,6 +158,11 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut()
     waited.await.unwrap_or_else(|_| panic!("in vain: {what}"));
 }
 
+/// Waits until `/metrics` says so much of a series: a client may see an end before the server has counted it.
+pub async fn counts(ops_addr: &str, series: &str, wanted: i64) {
+    until(series, async || metric(ops_addr, series).await == wanted).await;
+}
+
 /// What `/metrics` says of a series.
 pub async fn metric(ops_addr: &str, series: &str) -> i64 {
     let text = raw::http(ops_addr, "GET /metrics HTTP/1.0\r\n\r\n").await;

@@ -2,7 +2,7 @@
 
 use super::raw::{self, GOAWAY, PREFACE, SETTINGS, ended, frame, goaway, hello, is_alive, read_frame};
 use super::tls::connect;
-use super::{Authority, Files, ask, metric, until};
+use super::{Authority, Files, ask, counts, until};
 use crate::harness::TestServer;
 use hyper_util::rt::TokioIo;
 use keyward::config::{Config, ServeArgs};
@@ -68,10 +68,11 @@ async fn a_connection_that_does_not_say_what_it_wants_is_closed() {
     assert!(ask(&server.data, "", "").await.is_ok());
     for listener in ["data", "admin", "ops"] {
         let series = format!("keyward_connections_refused_total{{listener=\"{listener}\",reason=\"silent\"}}");
-        assert_eq!(metric(&ops_addr, &series).await, 3, "{listener}");
+        counts(&ops_addr, &series, 3).await;
     }
     let open = "keyward_connections_open{listener=\"data\"}";
-    assert_eq!(metric(&ops_addr, open).await, 2, "the one that lives, and our own");
+    // The one that lives, and our own.
+    counts(&ops_addr, open, 2).await;
 }
 
 #[tokio::test]
@@ -101,11 +102,11 @@ async fn nor_does_tls_wait_for_ever() {
     lives.write_all(&hello()).await.unwrap();
     assert_eq!(read_frame(&mut lives).await.unwrap().kind, SETTINGS);
     let silent = "keyward_connections_refused_total{listener=\"data\",reason=\"silent\"}";
-    assert_eq!(metric(&server.ops_addr(), silent).await, 5);
+    counts(&server.ops_addr(), silent, 5).await;
     // No TLS at all, which is clear at once.
     ended(&mut said(&address, &hello()).await).await;
     let handshake = "keyward_connections_refused_total{listener=\"data\",reason=\"handshake\"}";
-    assert_eq!(metric(&server.ops_addr(), handshake).await, 1);
+    counts(&server.ops_addr(), handshake, 1).await;
 }
 
 #[tokio::test]
@@ -123,7 +124,7 @@ async fn one_address_has_so_many_connections_and_others_have_theirs() {
     }
     assert!(ask(&server.data, "", "").await.is_ok());
     let refused = "keyward_connections_refused_total{listener=\"data\",reason=\"address\"}";
-    assert_eq!(metric(&server.ops_addr(), refused).await, 2);
+    counts(&server.ops_addr(), refused, 2).await;
     // Those that are there go on, and where one ends another may begin.
     for stream in &mut held {
         assert!(is_alive(stream).await);
@@ -143,7 +144,7 @@ async fn a_listener_has_so_many_connections_and_the_others_have_theirs() {
     assert!(!is_served(&mut open(&address, "127.0.0.3").await).await);
     assert!(server.root().tenants().list_tenants(ListTenantsRequest::default()).await.is_ok());
     let refused = "keyward_connections_refused_total{listener=\"data\",reason=\"total\"}";
-    assert_eq!(metric(&server.ops_addr(), refused).await, 1);
+    counts(&server.ops_addr(), refused, 1).await;
     drop(held);
     until("there is room again", async || is_served(&mut open(&address, "127.0.0.3").await).await).await;
 }
