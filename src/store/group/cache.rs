@@ -10,8 +10,18 @@ use crate::domain::name::{ApplicationId, KeyId, TenantId, UserId};
 use crate::domain::tenant::Tenant;
 use crate::domain::token::{AccessToken, Session};
 use crate::domain::user::User;
+use crate::store::draft::Committed;
 use crate::store::rows;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
+
+/// How many rows of a kind are kept for the next group at most.
+const MAX_KEPT: usize = 1024;
+
+/// How long a group waits for what the last one knew, which is there once the answer to its COMMIT has come.
+const KEPT_WAIT: Duration = Duration::from_millis(50);
 
 /// The place of a key.
 pub(in crate::store) type KeyPlace = (TenantId, KeyId);
@@ -32,7 +42,50 @@ pub(in crate::store) struct Cache {
     pub(in crate::store) sessions: HashMap<Digest, Option<Session>>,
 }
 
+/// What the last group of this process knew, and the head it left behind.
+///
+/// INVARIANT (decided under the lock): whoever changes a row that is kept here moves the head, and no two histories have
+/// the same chain. So while the head is what this process has left, and is locked, the rows are what they were.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Kept(Mutex<Option<(Committed, Cache)>>);
+
+impl Kept {
+    /// What is known at this head, which is locked.
+    pub(super) async fn at(&self, head: Committed) -> Cache {
+        let Ok(mut kept) = timeout(KEPT_WAIT, self.0.lock()).await else { return Cache::default() };
+        kept.take_if(|(known, _)| *known == head).map(|(_, cache)| cache).unwrap_or_default()
+    }
+
+    /// Has the next group wait until it is known what this one has left; none if another still does.
+    pub(super) async fn leaving(&self) -> Option<Leaving<'_>> {
+        timeout(KEPT_WAIT, self.0.lock()).await.ok().map(Leaving)
+    }
+}
+
+/// A group whose COMMIT is under way.
+#[derive(Debug)]
+pub(super) struct Leaving<'a>(MutexGuard<'a, Option<(Committed, Cache)>>);
+
+impl Leaving<'_> {
+    /// What it knew is true of this head, which is committed.
+    pub(super) fn left(mut self, head: Committed, cache: Cache) {
+        *self.0 = cache.of_callers().map(|cache| (head, cache));
+    }
+}
+
 impl Cache {
+    /// What the next group is likely to ask for too: who calls, and what that rests on. None of it, if it is much.
+    fn of_callers(mut self) -> Option<Self> {
+        self.key_digests.retain(|_, place| place.is_some());
+        let callers: HashSet<&KeyPlace> = self.key_digests.values().flatten().collect();
+        self.keys.retain(|place, _| callers.contains(place));
+        // Of tokens and sessions rows go without a revision, once they have expired.
+        let Self { root, tenants, users, applications, keys, key_digests, .. } = self;
+        let counts = [tenants.len(), users.len(), applications.len(), keys.len(), key_digests.len()];
+        let kept = Self { root, tenants, users, applications, keys, key_digests, ..Self::default() };
+        counts.iter().all(|count| *count <= MAX_KEPT).then_some(kept)
+    }
+
     /// Forgets what these changes are about, before they are written. No wildcard: a new kind of change stops the build
     /// here.
     pub(super) fn forget(&mut self, changes: &[Change]) {

@@ -102,7 +102,8 @@ impl Group {
         };
         let transaction = store.writer.begin_with_options(mode).await.map_err(sort)?;
         let head = locked_head(&transaction).await?;
-        let (cache, delayed, record) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let cache = Mutex::new(store.groups.kept.at(head).await);
+        let (delayed, record) = (Mutex::default(), Mutex::default());
         let work = Work { transaction, cache, delayed, record };
         Ok(Self {
             work: Arc::new(work),
@@ -216,12 +217,22 @@ impl Group {
         }
         let Self { work, head, members, .. } = self;
         // Whoever had a turn has let go of it before it told so.
-        let Some(Work { transaction, .. }) = Arc::into_inner(work) else {
+        let Some(Work { transaction, cache, .. }) = Arc::into_inner(work) else {
             return answer(members, Err(Error::internal("a mutation kept the transaction beyond its turn")));
         };
+        let leaving = store.groups.kept.leaving().await;
         let outcome = match timeout(STEP, transaction.commit()).await {
-            Ok(Ok(())) => Outcome::Committed,
-            Ok(Err(_)) | Err(_) => store.find_out(head).await,
+            Ok(Ok(())) => {
+                if let Some(leaving) = leaving {
+                    leaving.left(head, cache.into_inner());
+                }
+                Outcome::Committed
+            }
+            Ok(Err(_)) | Err(_) => {
+                // Finding out takes the head, which the next group may have.
+                drop(leaving);
+                store.find_out(head).await
+            }
         };
         answer(members, outcome.into_result());
     }

@@ -1,5 +1,6 @@
 //! Where mutations wait for their turn, and whoever leads the next group.
 
+use super::cache::Kept;
 use super::lead::lead;
 use super::{Turn, Wants};
 use crate::error::{Error, Result};
@@ -27,6 +28,7 @@ pub(super) type Place = oneshot::Sender<Result<Turn>>;
 #[derive(Debug, Default)]
 pub(in crate::store) struct Groups {
     queue: Mutex<Queue>,
+    pub(super) kept: Kept,
 }
 
 #[derive(Debug, Default)]
