@@ -22,6 +22,7 @@ mod open;
 mod passwords;
 mod read;
 mod readmit;
+mod recent;
 mod replicas;
 mod rows;
 mod seen;

@@ -210,7 +210,7 @@ impl Follower {
         while let Some(member) = &mut self.member
             && member.applied().revision < head.revision
         {
-            let reading = self.store.changes_between(member.applied(), head.revision, STRIDE);
+            let reading = self.store.changes_between(member.applied(), head, STRIDE);
             let batches = match timeout(self.timing.statement_timeout(), reading).await {
                 Ok(Ok(batches)) => batches,
                 Ok(Err(failure)) => {

@@ -72,9 +72,12 @@ impl Store {
         batches(self.links_after(from, limit).await?)
     }
 
-    /// The same, up to the revision `to`, which is known to exist.
-    pub async fn changes_between(&self, from: &Head, to: i64, limit: i64) -> Result<Vec<Batch>> {
-        batches(self.links_between(from, to, limit).await?)
+    /// The same, up to `to`, which was read as the head. What this process has committed itself is not read.
+    pub async fn changes_between(&self, from: &Head, to: &Head, limit: i64) -> Result<Vec<Batch>> {
+        match self.recent.between(from, to) {
+            Some(links) => batches(links),
+            None => batches(self.links_between(from, to.revision, limit).await?),
+        }
     }
 
     /// Reads the end of the ledger again, at most so many `revisions` and about so many `changes`, and checks that they are

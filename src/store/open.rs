@@ -30,6 +30,7 @@ mod sqlite;
 use super::failure::{cannot_connect, sort};
 use super::group::Groups;
 use super::migration::{self, Migrated};
+use super::recent::Recent;
 use crate::clock::Clock;
 use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
@@ -193,6 +194,7 @@ pub struct Store {
     pub(super) clock: Clock,
     /// Where mutations wait for their turn.
     pub(super) groups: Arc<Groups>,
+    pub(super) recent: Arc<Recent>,
     /// Told when mail was committed.
     pub(super) mail_queued: Arc<Notify>,
     /// How long a replica may answer without having read the database: time-outs are parts of it.
@@ -235,6 +237,7 @@ impl Store {
             reader,
             clock,
             groups: Arc::default(),
+            recent: Arc::default(),
             mail_queued: Arc::default(),
             lease,
             target: Arc::new(target),

@@ -31,9 +31,6 @@ pub(super) const OPENING: Duration = Duration::from_secs(5);
 /// A group takes in no more after this: far below a quarter of any lease, for it keeps other replicas from writing.
 const LIFE: Duration = Duration::from_millis(100);
 
-/// How many mutations share a commit at most.
-const MEMBERS: usize = 128;
-
 /// How many changes share a commit at most, if there is more than one mutation.
 const CHANGES: usize = 2000;
 
@@ -68,7 +65,7 @@ pub(super) async fn lead(mut lead: Lead) {
             }
             break Some(error);
         }
-        let Some(place) = lead.next(group.is_full()) else { break None };
+        let Some(place) = lead.next(group.is_full(lead.share())) else { break None };
         match group.serve(place).await {
             Ok(true) => {}
             Ok(false) => break None,
@@ -115,13 +112,15 @@ impl Group {
         })
     }
 
-    fn is_full(&self) -> bool {
-        self.members.len() >= MEMBERS || self.changes >= CHANGES || self.open_time.elapsed() >= LIFE
+    /// Whether it takes in no more, if it is to have so many members.
+    fn is_full(&self, share: usize) -> bool {
+        self.members.len() >= share || self.changes >= CHANGES || self.open_time.elapsed() >= LIFE
     }
 
     /// Reads what those who are to have their turns next will ask for.
     async fn read_ahead(&self, lead: &Lead) -> Result<()> {
-        let room = if self.is_full() { 0 } else { MEMBERS.saturating_sub(self.members.len()) };
+        let share = lead.share();
+        let room = if self.is_full(share) { 0 } else { share.saturating_sub(self.members.len()) };
         let wants = lead.unread(room);
         if wants.is_empty() { Ok(()) } else { bounded(self.work.read_ahead(&wants)).await }
     }
@@ -212,9 +211,10 @@ impl Group {
             answer(self.members, Ok(()));
             return;
         }
-        if let Err(error) = bounded(self.work.flush(self.head)).await {
-            return self.fail(&error);
-        }
+        let links = match bounded(self.work.flush(self.head)).await {
+            Ok(links) => links,
+            Err(error) => return self.fail(&error),
+        };
         let Self { work, head, members, .. } = self;
         // Whoever had a turn has let go of it before it told so.
         let Some(Work { transaction, cache, .. }) = Arc::into_inner(work) else {
@@ -234,6 +234,9 @@ impl Group {
                 store.find_out(head).await
             }
         };
+        if outcome == Outcome::Committed {
+            store.recent.add(links);
+        }
         answer(members, outcome.into_result());
     }
 

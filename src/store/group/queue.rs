@@ -14,7 +14,10 @@ use tokio::time::{sleep, timeout};
 /// How long a mutation waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Groups of fewer wait for nobody.
+/// How many mutations share a commit at most.
+const MEMBERS: usize = 128;
+
+/// Fewer who write at the same time wait for nobody.
 const CROWD: usize = 8;
 
 /// How long a group of many waits for more who are on their way, and how often it looks whether any come.
@@ -36,8 +39,8 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     /// Whether somebody takes from the queue.
     is_led: bool,
-    /// How many shared the last group.
-    last_size: usize,
+    /// About how many write at the same time.
+    crowd: usize,
 }
 
 /// One who waits.
@@ -96,19 +99,19 @@ pub(super) struct Lead {
 }
 
 impl Lead {
-    /// Waits, before anything is locked, for those who come at the same time as the first, if the last group was one of many:
-    /// they have been answered together, and come again together. What they want is then read for all of them at once.
+    /// Waits, before anything is locked, for those who come at the same time as the first, if many write: they have been
+    /// answered together, and come again together. What they want is then read for all of them at once.
     pub(super) async fn gather(&self) {
         let count = || {
             let queue = self.store.groups.queue.lock();
-            (queue.waiting.len(), queue.last_size)
+            (queue.waiting.len(), queue.crowd)
         };
-        let (mut before, wanted) = count();
-        if wanted < CROWD {
+        let (mut before, crowd) = count();
+        if crowd < CROWD {
             return;
         }
         for _ in 0..GATHERINGS {
-            if before >= wanted {
+            if before >= self.share() {
                 return;
             }
             sleep(GATHERING).await;
@@ -120,9 +123,19 @@ impl Lead {
         }
     }
 
-    /// Notes how many have shared this group.
+    /// How many share this group at most: of many who write at the same time one half, so that these read and write while the
+    /// others are answered and come again.
+    pub(super) fn share(&self) -> usize {
+        let crowd = self.store.groups.queue.lock().crowd;
+        if crowd < CROWD { MEMBERS } else { crowd.div_ceil(2).min(MEMBERS) }
+    }
+
+    /// Notes how many have shared this group. Those who were just answered do not count, and come again: of a larger number
+    /// something remains.
     pub(super) fn note_size(&self, size: usize) {
-        self.store.groups.queue.lock().last_size = size;
+        let mut queue = self.store.groups.queue.lock();
+        let (before, now) = (queue.crowd, size.saturating_add(queue.waiting.len()));
+        queue.crowd = now.max(before.saturating_sub(before.div_ceil(CROWD)));
     }
 
     /// What the first `room` of those who wait want to be read, if the very first has not been read for.

@@ -10,6 +10,7 @@ use crate::store::entity::{audit_event, ledger_change, replay};
 use crate::store::failure::sort;
 use crate::store::import::{is_bulk, write_new_keys};
 use crate::store::many::Batch;
+use crate::store::recent::Link;
 use crate::store::rows::{self, READER};
 use crate::store::{chain, write};
 use sea_orm::ActiveValue::Set;
@@ -21,6 +22,7 @@ use std::collections::HashMap;
 pub(in crate::store) struct Record {
     changes: Vec<ledger_change::ActiveModel>,
     events: Vec<audit_event::Model>,
+    links: Vec<Link>,
     replays: HashMap<(String, String), replay::Model>,
     last_time: Option<Time>,
 }
@@ -109,20 +111,22 @@ impl Work {
         }
         // Nothing can fail any more that is this mutation's own.
         self.delayed.lock().append(delayed);
+        let committed = Committed { revision, chain };
         let mut record = self.record.lock();
+        record.links.push(Link { before: head.chain, committed, payloads });
         record.changes.append(&mut log);
         record.events.push(event);
         if let Some(row) = replay {
             record.replays.insert((row.actor.clone(), row.request_id.clone()), row);
         }
         record.last_time = record.last_time.max(Some(now));
-        Ok(Committed { revision, chain })
+        Ok(committed)
     }
 
-    /// Writes everything that waits, and the head it leads to.
-    pub(super) async fn flush(&self, head: Committed) -> Result<()> {
+    /// Writes everything that waits, and the head it leads to; what led there, for when it is committed.
+    pub(super) async fn flush(&self, head: Committed) -> Result<Vec<Link>> {
         let delayed = std::mem::take(&mut *self.delayed.lock());
-        let Record { changes, events, replays, last_time } = std::mem::take(&mut *self.record.lock());
+        let Record { changes, events, links, replays, last_time } = std::mem::take(&mut *self.record.lock());
         if let (Some(now), false) = (last_time, replays.is_empty()) {
             let outdated = now.micros().saturating_sub(REPLAY_WINDOW.as_micros() as i64);
             replay::Entity::delete_many()
@@ -139,7 +143,8 @@ impl Work {
         batch.insert(events.collect()).await?;
         batch.insert(replays.collect()).await?;
         batch.move_head(head).await?;
-        batch.write().await
+        batch.write().await?;
+        Ok(links)
     }
 }
 
