@@ -87,6 +87,7 @@ class Files(unittest.TestCase):
             "envoy/rest.yaml",
             "grafana/dashboard.json",
             "grpc/service-config.json",
+            "prometheus/prometheus.yaml",
             "prometheus/rules-test.yaml",
             "prometheus/rules.yaml",
             "systemd/keyward.service",
