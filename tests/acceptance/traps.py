@@ -3,6 +3,7 @@ otherwise, paths that have no slash, and texts that are nested without end.
 """
 
 import base64
+import re
 import sqlite3
 import unittest
 
@@ -39,6 +40,21 @@ class Commits(Stranger):
         finally:
             database.close()
 
+    def application(self):
+        request = {"parent": "tenants/-", "application": {"grants": [DOC]}}
+        return self.owner.call("ApplicationService/CreateApplication", request)["application"]["name"]
+
+    def mailed(self, mail):
+        return next(line for line in mail.get_content().splitlines() if line and not set(line) & {" ", "/"})
+
+    def mutating(self):
+        """Every method of the contract but those that read."""
+        reads = r"Get|List|Watch|Check|BatchCheck|StreamCheck|Introspect|Lookup|Diagnose"
+        services = ("Key", "User", "Application", "Tenant", "Token", "Event", "Admin", "Check")
+        described = [self.contract.pool.FindServiceByName(f"keyward.v1.{name}Service") for name in services]
+        methods = {f"{service.name}/{method.name}" for service in described for method in service.methods}
+        return {method for method in methods if not re.match(reads, method.partition("/")[2])}
+
     def events(self):
         return self.root.call("EventService/ListEvents", {"parent": "tenants/acme", "pageSize": 1000})["events"]
 
@@ -57,16 +73,28 @@ class Commits(Stranger):
         jwt = self.owner.call("TokenService/CreateToken", {"key": good_text, "format": "TOKEN_FORMAT_JWT"}, [])["token"]
         signed_in = {"email": "bo@acme.example", "password": password}
         session = self.owner.call("TokenService/CreateSession", signed_in, [])["sessionToken"]
-        application = self.owner.call(
-            "ApplicationService/CreateApplication", {"parent": "tenants/-", "application": {"grants": [DOC]}}
-        )["application"]["name"]
-        (mail,) = self.mails(1)
-        mailed = next(line for line in mail.get_content().splitlines() if line and not set(line) & {" ", "/"})
-        verified = {"name": application, "verificationToken": mailed}
+        application = self.application()
+        verified = {"name": application, "verificationToken": self.mailed(*self.mails(1))}
         secret = self.owner.call("ApplicationService/VerifyApplication", verified, ())["secret"]
+        revoked = self.application()
+        self.owner.call("ApplicationService/RevokeApplication", {"name": revoked})
+        waiting = self.application()
+        latest = self.mails(3)[-1]
+        proof = {"name": waiting, "verificationToken": self.mailed(latest)}
+        rotating, rotating_text = self.key()
+        newer = self.owner.call("KeyService/RotateKey", {"name": rotating, "overlap": "3600s"})["credential"]
+        cy = self.owner.call(
+            "UserService/CreateUser", {"parent": "tenants/-", "userId": "cy", "user": {"email": "cy@acme.example"}}
+        )
+        self.owner.call("UserService/SuspendUser", {"name": cy["user"]["name"]})
+        closed = self.root.call(
+            "TenantService/CreateTenant", {"tenantId": "closed", "owner": {"email": "di@closed.example"}}
+        )
+        self.root.call("TenantService/SuspendTenant", {"name": "tenants/closed"})
 
         credentials = [good_text, suspended_text, deleted_text, of_bo["credential"], narrow[1], token, jwt]
         credentials += [self.made["masterCredential"], user["masterCredential"], self.server.root, session, secret]
+        credentials += [rotating_text, newer, cy["masterCredential"], closed["masterCredential"]]
         before, told = self.answers(credentials), self.events()
         self.assertEqual([allowed for allowed, _ in before[:7]], [True, False, False, True, False, True, True])
 
@@ -76,6 +104,7 @@ class Commits(Stranger):
             ("KeyService/CreateKey", {"parent": "tenants/-"}),
             ("KeyService/UpdateKey", {"key": wide, "updateMask": "grants"}),
             ("KeyService/RotateKey", {"name": good}),
+            ("KeyService/FinishKeyRotation", {"name": rotating}),
             ("KeyService/GenerateSecretKey", {"name": good}),
             ("KeyService/SuspendKey", {"name": good}),
             ("KeyService/ActivateKey", {"name": suspended}),
@@ -83,15 +112,20 @@ class Commits(Stranger):
             ("KeyService/DeleteKey", {"name": good}),
             ("KeyService/UndeleteKey", {"name": deleted}),
             ("KeyService/RevokeCredentials", {"credentials": [good_text]}),
-            ("UserService/CreateUser", {"parent": "tenants/-", "user": {"email": "cy@acme.example"}}),
+            ("UserService/CreateUser", {"parent": "tenants/-", "user": {"email": "ed@acme.example"}}),
             ("UserService/UpdateUser", {"user": {"name": user["user"]["name"], "role": "USER_ROLE_ADMIN"}, "updateMask": "role"}),
             ("UserService/SuspendUser", {"name": user["user"]["name"]}),
+            ("UserService/ActivateUser", {"name": cy["user"]["name"]}),
             ("UserService/DeleteUser", {"name": user["user"]["name"]}),
             ("UserService/RotateMasterKey", {"name": user["user"]["name"]}),
             ("UserService/SetPassword", {"name": user["user"]["name"], "password": "another horse battery"}),
             ("ApplicationService/CreateApplication", {"parent": "tenants/-"}),
             ("ApplicationService/RotateApplicationSecret", {"name": application}),
             ("ApplicationService/RevokeApplication", {"name": application}),
+            ("ApplicationService/ActivateApplication", {"name": revoked}),
+            ("ApplicationService/VerifyApplication", proof),
+            ("ApplicationService/DeleteApplication", {"name": application}),
+            ("ApplicationService/UpdateApplication", {"application": {"name": application}, "updateMask": "grants"}),
             ("TokenService/CreateToken", {"key": good_text}),
             ("TokenService/RevokeToken", {"token": token}),
             ("TokenService/RevokeToken", {"token": jwt}),
@@ -103,10 +137,20 @@ class Commits(Stranger):
                 said = self.refused("UNAVAILABLE", self.owner.call, rpc, request)
                 self.assertNotIn("committed", said)
                 self.assertEqual(self.answers(credentials), before)
-        with self.subTest("of the tenant"):
-            for rpc in ("SuspendTenant", "DeleteTenant"):
-                self.refused("UNAVAILABLE", self.root.call, f"TenantService/{rpc}", {"name": "tenants/acme"})
+        of_root = [
+            ("TenantService/CreateTenant", {"tenantId": "new", "owner": {"email": "flo@new.example"}}),
+            ("TenantService/UpdateTenant", {"tenant": {"name": "tenants/acme", "displayName": "x"}}),
+            ("TenantService/SuspendTenant", {"name": "tenants/acme"}),
+            ("TenantService/ActivateTenant", {"name": "tenants/closed"}),
+            ("TenantService/DeleteTenant", {"name": "tenants/acme"}),
+        ]
+        for rpc, request in of_root:
+            with self.subTest(rpc):
+                self.refused("UNAVAILABLE", self.root.call, rpc, request)
                 self.assertEqual(self.answers(credentials), before)
+        # A stream, and one that nobody may call within a minute of the mail before.
+        elsewhere = {"KeyService/ImportKeys", "ApplicationService/ResendVerification"}
+        self.assertEqual({rpc for rpc, _ in mutations + of_root} | elsewhere, self.mutating())
         self.assertEqual(self.events(), told)
 
         self.server.terminate()
