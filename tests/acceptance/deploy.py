@@ -90,6 +90,7 @@ class Files(unittest.TestCase):
             "prometheus/prometheus.yaml",
             "prometheus/rules-test.yaml",
             "prometheus/rules.yaml",
+            "prometheus/runbook.md",
             "systemd/keyward.service",
             *(
                 f"kubernetes/base/{name}"
@@ -549,6 +550,25 @@ class Telemetry(Stranger):
             if "alert" in rule:
                 self.assertIn(rule["labels"]["severity"], ("critical", "warning"))
                 self.assertEqual(set(rule["annotations"]), {"summary", "description"})
+
+    def test_each_alert_is_in_the_runbook_and_nothing_else_is(self):
+        text = (DEPLOY / "prometheus/runbook.md").read_text()
+        _, *sections = re.split(r"(?m)^## ", text)
+        told = {section.partition("\n")[0]: section for section in sections}
+        self.assertEqual(list(told), [rule["alert"] for rule in self.rules() if "alert" in rule])
+        for name, section in told.items():
+            parts = re.findall(r"(?m)^- \*\*(\w+)\*\*: \S", section)
+            self.assertEqual(parts, ["Means", "Look", "Do"], name)
+        commands = set(re.findall(r"`keyward ([a-z]+(?: [a-z][a-z-]*)?)", text))
+        self.assertGreater(len(commands), 5)
+        for command in commands:
+            run(PROGRAM, *command.split(), "--help", env=environment())
+        for flag in re.findall(r"`--([a-z-]+)", text):
+            self.assertIn(flag, flags())
+
+    def test_the_configuration_of_prometheus_is_good(self):
+        """It is run in prometheus.py."""
+        run("promtool", "check", "config", DEPLOY / "prometheus/prometheus.yaml")
 
     def test_the_dashboards_queries_are_good(self):
         rules = [{"record": f"dashboard:{number}", "expr": one} for number, one in enumerate(self.expressions())]

@@ -558,12 +558,13 @@ class Replicas(Watched):
         owner = self.root.holding(made["masterCredential"])
         key = owner.call("KeyService/CreateKey", {"parent": "tenants/-"})
         self.servers[1].process.send_signal(signal.SIGSTOP)
-        self.until(lambda: not self.prometheus.series(f'up{{instance="{self.servers[1].ops}"}} == 1'), PATIENCE)
-        before = self.prometheus.value(f'keyward_barrier_wait_seconds_count{{instance="{self.servers[0].ops}",outcome="settled"}}')
-        owner.call("KeyService/RevokeKey", {"name": key["key"]["name"]})
+        self.fires("KeywardReplicaUnseen", instance=self.servers[1].ops)
         settled = f'keyward_barrier_wait_seconds_count{{instance="{self.servers[0].ops}",outcome="settled"}}'
+        before = self.prometheus.value(settled)
+        owner.call("KeyService/RevokeKey", {"name": key["key"]["name"]})
         self.until(lambda: self.prometheus.value(settled) == before + 1)
         self.servers[1].process.send_signal(signal.SIGCONT)
+        self.ends("KeywardReplicaUnseen")
 
 
 def children(pid):
