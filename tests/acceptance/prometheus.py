@@ -23,7 +23,8 @@ from google.protobuf import json_format, message_factory
 
 from deploy import DEPLOY, Postgres, Serving, run, values
 from sidecar import free_port
-from stranger import DEADLINE, ROOT, Contract, Grpc, PROGRAM, Refused, Stranger, environment
+from stranger import DEADLINE, PROGRAM, ROOT, Contract, Grpc, Refused, Stranger, environment
+from traps import REFUSE
 
 RULES = DEPLOY / "prometheus" / "rules.yaml"
 
@@ -50,6 +51,7 @@ def shortened(text):
     """The rules with every span a few seconds long: what matters here is whether they fire, not when."""
     text = re.sub(r"(?m)^( +)for: \w+$", r"\1for: 1s", text)
     text = re.sub(r"\[\d+[mh]\]", "[10s]", text)
+    text = re.sub(r"offset \d+m", "offset 10s", text)
     return re.sub(r"offset \d+h", "offset 15s", text)
 
 
@@ -480,6 +482,39 @@ class Spoiled(Watched, Stranger):
         self.fires("KeywardUsageNotWritten", lambda: self.check(self.server.root, key), outcome="failed")
         database.execute("ROLLBACK")
         self.ends("KeywardUsageNotWritten")
+
+    def sql(self, text):
+        database = sqlite3.connect(self.folder / "keyward.db", timeout=DEADLINE)
+        try:
+            database.executescript(text)
+        finally:
+            database.close()
+
+    def create(self):
+        try:
+            self.owner.call("KeyService/CreateKey", {"parent": "tenants/-"})
+        except Refused as refused:
+            return refused.code
+        return "OK"
+
+    def test_a_first_change_that_fails(self):
+        """By a constraint that the database looks at when it commits; once, of a method and code never counted before."""
+        self.sql(REFUSE)
+        self.assertEqual(self.create(), "UNAVAILABLE")
+        self.fires("KeywardChangesFail", instance=self.server.ops)
+        self.sql("DROP TRIGGER orphan")
+        self.assertEqual(self.create(), "OK")
+        self.ends("KeywardChangesFail")
+
+    def test_a_first_fault_of_its_own(self):
+        """By a row that the rules have let pass and the database does not take."""
+        self.sql(
+            "CREATE TABLE one (id INTEGER PRIMARY KEY); INSERT INTO one VALUES (1);"
+            "CREATE TRIGGER again AFTER INSERT ON api_key BEGIN INSERT INTO one VALUES (1); END;"
+        )
+        self.assertEqual(self.create(), "INTERNAL")
+        self.fires("KeywardErrors", rpc_method="keyward.v1.KeyService/CreateKey")
+        self.ends("KeywardErrors")
 
     def test_a_server_that_is_gone(self):
         self.server.kill()
