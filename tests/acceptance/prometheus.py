@@ -55,6 +55,13 @@ def shortened(text):
     return re.sub(r"offset \d+h", "offset 15s", text)
 
 
+def messages(contract, service, method):
+    """Where a method is, and the classes of what it is asked and answers."""
+    described = contract.pool.FindServiceByName(service).FindMethodByName(method)
+    classes = [message_factory.GetMessageClass(one) for one in (described.input_type, described.output_type)]
+    return f"/{service}/{method}", *classes
+
+
 class Prometheus:
     """The server of that name, which reads `targets` by the configuration in deploy/prometheus."""
 
@@ -215,19 +222,14 @@ class Healthy(Watched, Stranger):
                 for _ in range(5):
                     self.envoy(channel, action, mode)
 
-    def messages(self, service, method):
-        described = self.contract.pool.FindServiceByName(service).FindMethodByName(method)
-        classes = [message_factory.GetMessageClass(one) for one in (described.input_type, described.output_type)]
-        return f"/{service}/{method}", *classes
-
     def stream(self, channel, requests):
-        path, asked, answered = self.messages("keyward.v1.CheckService", "StreamCheck")
+        path, asked, answered = messages(self.contract, "keyward.v1.CheckService", "StreamCheck")
         call = channel.stream_stream(path, asked.SerializeToString, answered.FromString)
         messages = [json_format.ParseDict(one, asked(), descriptor_pool=self.contract.pool) for one in requests]
         return len(list(call(iter(messages), timeout=DEADLINE)))
 
     def envoy(self, channel, action, mode):
-        path, asked, answered = self.messages("envoy.service.auth.v3.Authorization", "Check")
+        path, asked, answered = messages(self.contract, "envoy.service.auth.v3.Authorization", "Check")
         call = channel.unary_unary(path, asked.SerializeToString, answered.FromString)
         http = {"method": "GET", "path": "/1", "host": "docs.example", "headers": {"authorization": f"Bearer {self.key}"}}
         extensions = {"resource": "doc/1", "action": action, "tenant": "tenants/acme", "mode": mode}
@@ -516,6 +518,12 @@ class Spoiled(Watched, Stranger):
         self.fires("KeywardErrors", rpc_method="keyward.v1.KeyService/CreateKey")
         self.ends("KeywardErrors")
 
+    def test_a_ledger_that_went_back(self):
+        self.assertEqual(self.create(), "OK")
+        self.sql("UPDATE ledger_head SET rev = rev - 1")
+        self.fires("KeywardLedgerRefused", severity="critical")
+        self.fires("KeywardNotServing", instance=self.server.ops)
+
     def test_a_server_that_is_gone(self):
         self.server.kill()
         self.fires("KeywardGone", severity="critical")
@@ -598,8 +606,26 @@ class Replicas(Watched):
         before = self.prometheus.value(settled)
         owner.call("KeyService/RevokeKey", {"name": key["key"]["name"]})
         self.until(lambda: self.prometheus.value(settled) == before + 1)
+        self.fires("KeywardRevocationsSlow")
         self.servers[1].process.send_signal(signal.SIGCONT)
         self.ends("KeywardReplicaUnseen")
+
+
+    def test_a_revocation_that_nobody_waits_for_to_the_end(self):
+        made = self.root.call("TenantService/CreateTenant", {"tenantId": "acme", "owner": {"email": "ana@acme.example"}})
+        owner = self.root.holding(made["masterCredential"])
+        name = owner.call("KeyService/CreateKey", {"parent": "tenants/-"})["key"]["name"]
+        self.servers[1].process.send_signal(signal.SIGSTOP)
+        path, asked, answered = messages(owner.contract, "keyward.v1.KeyService", "RevokeKey")
+        with grpc.insecure_channel(self.servers[0].admin) as channel:
+            call = channel.unary_unary(path, asked.SerializeToString, answered.FromString)
+            with self.assertRaises(grpc.RpcError) as caught:
+                # Less than the lease that the other one may still have.
+                call(asked(name=name), metadata=[("authorization", f"Bearer {owner.credential}")], timeout=0.7)
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        self.fires("KeywardRevocationsUnfinished", instance=self.servers[0].ops, outcome="unfinished")
+        self.servers[1].process.send_signal(signal.SIGCONT)
+        self.until(lambda: owner.call("KeyService/RevokeKey", {"name": name}))
 
 
 def children(pid):
