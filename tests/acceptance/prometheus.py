@@ -225,8 +225,8 @@ class Healthy(Watched, Stranger):
     def stream(self, channel, requests):
         path, asked, answered = messages(self.contract, "keyward.v1.CheckService", "StreamCheck")
         call = channel.stream_stream(path, asked.SerializeToString, answered.FromString)
-        messages = [json_format.ParseDict(one, asked(), descriptor_pool=self.contract.pool) for one in requests]
-        return len(list(call(iter(messages), timeout=DEADLINE)))
+        given = [json_format.ParseDict(one, asked(), descriptor_pool=self.contract.pool) for one in requests]
+        return len(list(call(iter(given), timeout=DEADLINE)))
 
     def envoy(self, channel, action, mode):
         path, asked, answered = messages(self.contract, "envoy.service.auth.v3.Authorization", "Check")
