@@ -3,6 +3,7 @@ otherwise, paths that have no slash, and texts that are nested without end.
 """
 
 import base64
+import pathlib
 import re
 import sqlite3
 import unittest
@@ -179,6 +180,30 @@ class Guesses(Stranger):
         # Ten from one source in a burst, and one more every ten seconds.
         self.assertIn("RESOURCE_EXHAUSTED", codes[10:], codes)
         self.assertEqual(set(codes), {"UNAUTHENTICATED", "RESOURCE_EXHAUSTED"})
+
+
+    def test_whoever_is_refused_has_cost_as_much(self):
+        """Vault CVE-2025-6011: names were told by how soon they were refused. What is compared is processor time."""
+        user = {"parent": "tenants/-", "userId": "bo", "user": {"email": "bo@acme.example"}, "password": "correct horse"}
+        self.owner.call("UserService/CreateUser", user)
+        self.owner.call("UserService/CreateUser", {"parent": "tenants/-", "user": {"email": "without@acme.example"}})
+        gone = {**user, "userId": "cy", "user": {"email": "cy@acme.example"}}
+        gone = self.owner.call("UserService/CreateUser", gone)["user"]["name"]
+        self.owner.call("UserService/DeleteUser", {"name": gone})
+        costs = {}
+        for who in ("bo", "without", "cy", "nobody"):
+            before = self.used()
+            for number in range(8):
+                guess = {"email": f"{who}@acme.example", "password": f"guess {number}"}
+                self.refused("UNAUTHENTICATED", self.owner.call, "TokenService/CreateSession", guess, ())
+            costs[who] = self.used() - before
+        # One that is not compared costs next to nothing.
+        self.assertGreater(2 * min(costs.values()), max(costs.values()), costs)
+
+    def used(self):
+        """The processor time that the server has had, in ticks."""
+        fields = pathlib.Path(f"/proc/{self.server.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
 
 
 class Texts(Stranger):
