@@ -19,6 +19,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
 use opentelemetry_otlp::{ExporterBuildError, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::TextEncoder;
@@ -108,12 +109,15 @@ impl std::fmt::Debug for Gauges {
 impl Telemetry {
     /// Starts the log, unless this process has one already, and everything else.
     pub fn start(config: &Config) -> Result<Self> {
-        let resource = Resource::builder()
+        // What the operator says of it in OTEL_RESOURCE_ATTRIBUTES comes last, and so counts.
+        let resource = Resource::builder_empty()
             .with_service_name(SERVICE)
             .with_attributes([
                 KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
                 KeyValue::new("service.instance.id", uuid::Uuid::now_v7().to_string()),
             ])
+            .with_detector(Box::new(TelemetryResourceDetector))
+            .with_detector(Box::new(EnvResourceDetector::new()))
             .build();
         let registry = prometheus::Registry::new();
         let prometheus = opentelemetry_prometheus::exporter()
