@@ -533,6 +533,13 @@ class FirstStart(unittest.TestCase):
 class Telemetry(Stranger):
     """promtool reads the rules and the dashboard's queries; what they name is in a live /metrics."""
 
+    def more_arguments(self):
+        # Without a certificate there is nothing to tell of one.
+        made = trustme.CA().issue_cert("localhost")
+        (self.folder / "tls.crt").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        (self.folder / "tls.key").write_bytes(made.private_key_pem.bytes())
+        return ["--data-tls-cert-file", str(self.folder / "tls.crt"), "--data-tls-key-file", str(self.folder / "tls.key")]
+
     def expressions(self):
         dashboard = json.loads((DEPLOY / "grafana/dashboard.json").read_text())
         found = list(values(dashboard["panels"], "expr"))

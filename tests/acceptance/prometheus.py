@@ -198,7 +198,17 @@ class Healthy(Watched, Stranger):
     """A server on SQLite with which nothing is wrong."""
 
     def more_arguments(self):
-        return ["--max-connections", "64"]
+        self.authority = trustme.CA()
+        made = self.authority.issue_cert("127.0.0.1")
+        (self.folder / "tls.crt").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        (self.folder / "tls.key").write_bytes(made.private_key_pem.bytes())
+        files = ("cert", "tls.crt"), ("key", "tls.key")
+        listeners = ("data", "admin")
+        pairs = [(f"--{one}-tls-{kind}-file", str(self.folder / name)) for one in listeners for kind, name in files]
+        return [part for pair in pairs for part in pair]
+
+    def credentials(self):
+        return grpc.ssl_channel_credentials(self.authority.cert_pem.bytes())
 
     def setUp(self):
         super().setUp()
