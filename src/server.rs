@@ -162,7 +162,7 @@ impl Server {
         let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
         let ledger = follow(store.clone(), Arc::clone(&index), &clock, Timing::new(store.lease())).await?;
-        telemetry.show(gauges(&index, &ledger));
+        telemetry.show(gauges(&index, &ledger, &listeners));
         let barrier = telemetry.instruments().barrier.clone();
         ledger.watch_waits(move |ended, waited| barrier.record(ended, waited));
 
@@ -326,7 +326,7 @@ impl Server {
     }
 }
 
-fn gauges(index: &Arc<Index>, ledger: &Ledger) -> Gauges {
+fn gauges(index: &Arc<Index>, ledger: &Ledger, listeners: &Listeners) -> Gauges {
     let (credentials, revision, is_serving) = (Arc::clone(index), Arc::clone(index), Arc::clone(index));
     let ledger = ledger.clone();
     Gauges {
@@ -344,6 +344,7 @@ fn gauges(index: &Arc<Index>, ledger: &Ledger) -> Gauges {
                 is_refusing: status.refused.is_some(),
             }
         }),
+        certificates: Box::new(listeners.certificates()),
     }
 }
 

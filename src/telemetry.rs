@@ -11,6 +11,7 @@ mod replica;
 mod usage;
 
 use crate::config::Config;
+use crate::domain::clock::Time;
 use crate::error::{Error, Result};
 pub use connections::{ConnectionMeter, Listener, Refusal};
 pub use decisions::{Decisions, Surface};
@@ -19,6 +20,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
 use opentelemetry_otlp::{ExporterBuildError, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::TextEncoder;
@@ -97,6 +99,8 @@ pub struct Gauges {
     pub is_serving: Box<dyn Fn() -> bool + Send + Sync>,
     /// `keyward.lease.*`, `keyward.replica.*`, and who waits at the barrier.
     pub replica: Box<dyn Fn() -> ReplicaState + Send + Sync>,
+    /// `keyward.tls.certificate.expiry`: which listeners show a certificate, and until when it is good.
+    pub certificates: Box<dyn Fn() -> Vec<(&'static str, Time)> + Send + Sync>,
 }
 
 impl std::fmt::Debug for Gauges {
@@ -108,12 +112,15 @@ impl std::fmt::Debug for Gauges {
 impl Telemetry {
     /// Starts the log, unless this process has one already, and everything else.
     pub fn start(config: &Config) -> Result<Self> {
-        let resource = Resource::builder()
+        // What the operator says of it in OTEL_RESOURCE_ATTRIBUTES comes last, and so counts.
+        let resource = Resource::builder_empty()
             .with_service_name(SERVICE)
             .with_attributes([
                 KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
                 KeyValue::new("service.instance.id", uuid::Uuid::now_v7().to_string()),
             ])
+            .with_detector(Box::new(TelemetryResourceDetector))
+            .with_detector(Box::new(EnvResourceDetector::new()))
             .build();
         let registry = prometheus::Registry::new();
         let prometheus = opentelemetry_prometheus::exporter()
@@ -182,7 +189,7 @@ impl Telemetry {
 
     /// Shows the state of the index and of the replica. Once: a second call would show each gauge twice.
     pub fn show(&self, gauges: Gauges) {
-        let Gauges { credentials, revision, is_serving, replica } = gauges;
+        let Gauges { credentials, revision, is_serving, replica, certificates } = gauges;
         let gauge = |name, description| self.meter.i64_observable_gauge(name).with_description(description);
         gauge("keyward.index.credentials", "Credentials in memory, current and retired.")
             .with_callback(move |observer| observer.observe(credentials(), &[]))
@@ -192,6 +199,14 @@ impl Telemetry {
             .build();
         gauge("keyward.serving", "1 if this replica answers Check, 0 if it does not.")
             .with_callback(move |observer| observer.observe(is_serving().into(), &[]))
+            .build();
+        gauge("keyward.tls.certificate.expiry", "When a listener's certificate expires, in seconds since 1970.")
+            .with_unit("s")
+            .with_callback(move |observer| {
+                for (listener, end) in certificates() {
+                    observer.observe(end.seconds(), &[KeyValue::new("listener", listener)]);
+                }
+            })
             .build();
         replica::show(&self.meter, replica);
     }

@@ -135,6 +135,8 @@ fn unseen(failure: Failure) -> Result<Finding, Failure> {
                 "it admits nobody: it has lost its lease or its database, or follows another ledger; its log says which, \
                  and `keyward health` whether it serves",
             ),
+            // The connection is there, and --timeout is over.
+            Code::Cancelled => ("server", "look whether it is stopped or its database hangs: its log says which"),
             Code::Unimplemented => ("server", "it is older than this program: bring it up to date"),
             _ => ("server", "look at its log"),
         },
@@ -142,7 +144,9 @@ fn unseen(failure: Failure) -> Result<Finding, Failure> {
         Failure::Usage(_) | Failure::Lines(_) | Failure::Told(_) | Failure::Output(_) => return Err(failure),
     };
     let seen = failure.to_string();
-    let seen = seen.strip_prefix("error: ").unwrap_or(&seen).to_owned();
+    let seen = seen.strip_prefix("error: ").unwrap_or(&seen);
+    // The lines below, such as when to try again, are for who repeats a command.
+    let seen = seen.lines().next().unwrap_or_default().to_owned();
     Ok(finding(check, FindingSeverity::Problem, seen, remedy.to_owned()))
 }
 

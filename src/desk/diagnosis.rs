@@ -3,11 +3,12 @@
 use super::Desk;
 use crate::domain::clock::Time;
 use crate::domain::finding::{Exposure, Finding, judge_certificate, judge_clock};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::replica::Status;
 use crate::store::ReplicaRow;
 use std::fmt;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// More revisions behind than this is more than a moment's work, and more than that is too much.
 const NOTABLE_LAG: i64 = 100;
@@ -18,6 +19,9 @@ const RECENT_EVENTS: i64 = 1000;
 
 /// Of more replicas not each is looked at.
 const MAX_REPLICAS: u64 = 1000;
+
+/// So long each look at the database may take, so that one that hangs is said to, and all the rest too.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What of a deployment only its wiring knows.
 pub struct Deployment {
@@ -52,16 +56,24 @@ pub struct Diagnosis {
 pub async fn diagnose(desk: &Desk, deployment: &Deployment) -> Diagnosis {
     let status = desk.ledger.status();
     let mut findings = vec![lease(&status), lag(&status), barrier(&status)];
-    findings.extend(replicas(desk, &status).await);
-    findings.extend(database(desk).await);
-    findings.push(events(desk).await);
-    findings.push(mail(desk, deployment.mail_folder.as_deref()).await);
+    let folder = deployment.mail_folder.as_deref();
+    let (who, where_to, what, post) =
+        tokio::join!(replicas(desk, &status), database(desk), events(desk), mail(desk, folder));
+    findings.extend(who);
+    findings.extend(where_to);
+    findings.extend([what, post]);
     findings.push(signing(deployment.has_master_key));
     findings.extend(deployment.exposures.iter().map(Exposure::judge));
     let time = desk.clock.now();
     let certificates = (deployment.certificates)();
     findings.extend(certificates.into_iter().map(|(listener, end)| judge_certificate(listener, time, end)));
     Diagnosis { findings, time, replica_id: status.replica_id }
+}
+
+/// What the database says to one question, if it does within [`LOOK`].
+async fn look<T>(question: impl Future<Output = Result<T>>) -> Result<T> {
+    let said = timeout(LOOK, question).await;
+    said.unwrap_or_else(|_| Err(Error::unavailable("the database does not answer")))
 }
 
 fn lease(status: &Status) -> Finding {
@@ -92,7 +104,7 @@ fn lag(status: &Status) -> Finding {
 }
 
 fn barrier(status: &Status) -> Finding {
-    if status.outstanding == 0 {
+    if status.waiting == 0 {
         return Finding::fine("barrier", "no revocation waits for a replica");
     }
     Finding::warning(
@@ -107,7 +119,7 @@ async fn replicas(desk: &Desk, status: &Status) -> Vec<Finding> {
     if desk.store.is_alone() {
         return vec![Finding::fine(CHECK, "one process has the database to itself")];
     }
-    let rows = match desk.store.replicas("", MAX_REPLICAS).await {
+    let rows = match look(desk.store.replicas("", MAX_REPLICAS)).await {
         Ok(rows) => rows,
         Err(error) => return vec![unreadable(CHECK, &error)],
     };
@@ -130,7 +142,8 @@ fn replica(row: &ReplicaRow, status: &Status) -> Option<Finding> {
     }
     let behind = status.head.saturating_sub(*applied);
     let is_loading = *applied < 0;
-    (is_loading || behind > NOTABLE_LAG).then(|| {
+    let is_waited_for = status.waiting > 0 && behind > 0;
+    (is_loading || is_waited_for || behind > NOTABLE_LAG).then(|| {
         let seen = if is_loading { "has not loaded yet".to_owned() } else { format!("is {behind} revisions behind") };
         Finding::warning("replicas", format!("{who} {seen}"), "if this stays so, look at its log")
     })
@@ -139,14 +152,14 @@ fn replica(row: &ReplicaRow, status: &Status) -> Option<Finding> {
 async fn database(desk: &Desk) -> Vec<Finding> {
     const CHECK: &str = "database";
     const REMEDY: &str = "change the setting, and see in README.md what the guarantee needs of a database";
-    let mut findings = match desk.store.examine().await {
+    let mut findings = match look(desk.store.examine()).await {
         Ok(remarks) if remarks.is_empty() => {
             vec![Finding::fine(CHECK, format!("{} keeps what it acknowledges", desk.store.engine().word()))]
         }
         Ok(remarks) => remarks.into_iter().map(|remark| Finding::warning(CHECK, remark, REMEDY)).collect(),
         Err(error) => vec![Finding::problem(CHECK, error.to_string(), REMEDY)],
     };
-    findings.push(match clock_difference(desk).await {
+    findings.push(match look(clock_difference(desk)).await {
         Ok(Some(difference)) => judge_clock(difference),
         Ok(None) => Finding::fine("clock", "is the database's own"),
         Err(error) => unreadable("clock", &error),
@@ -165,7 +178,7 @@ async fn clock_difference(desk: &Desk) -> Result<Option<Duration>> {
 
 async fn events(desk: &Desk) -> Finding {
     const CHECK: &str = "events";
-    match desk.store.audit_recent(RECENT_EVENTS).await {
+    match look(desk.store.audit_recent(RECENT_EVENTS)).await {
         Ok(faults) => match faults.first() {
             None => Finding::fine(CHECK, format!("the last {RECENT_EVENTS} are what was written")),
             Some(fault) => Finding::problem(
@@ -180,7 +193,7 @@ async fn events(desk: &Desk) -> Finding {
 
 async fn mail(desk: &Desk, folder: Option<&str>) -> Finding {
     const CHECK: &str = "mail";
-    let failed = match desk.store.failed_mail_count().await {
+    let failed = match look(desk.store.failed_mail_count()).await {
         Ok(failed) => failed,
         Err(error) => return unreadable(CHECK, &error),
     };

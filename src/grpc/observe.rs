@@ -108,8 +108,10 @@ where
                 call.request_id = Some(request_id);
             }
             Kind::Check | Kind::Other => {
-                if self.layer.is_tracing && is_sampled(request.headers()) {
-                    call.span = Some(self.span(&call.method, "", request.headers()));
+                let headers = request.headers();
+                // What is no `traceparent` is nobody's trace, whatever stands where the flag would be.
+                if self.layer.is_tracing && is_sampled(headers) && remote_context(headers).is_some() {
+                    call.span = Some(self.span(&call.method, "", headers));
                 }
             }
         }
@@ -133,6 +135,7 @@ impl<S> Observe<S> {
             rpc.system.name = "grpc",
             rpc.method = label,
             rpc.status_code = Empty,
+            "error.type" = Empty,
             request_id,
         );
         if self.layer.is_tracing
@@ -281,6 +284,7 @@ impl Drop for Call {
             span.record("rpc.status_code", name_of(code));
             if is_servers_fault(code) {
                 span.record("otel.status_code", "ERROR");
+                span.record("error.type", name_of(code));
             }
         }
         if code != Code::Internal && self.request_id.is_none() {

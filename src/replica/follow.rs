@@ -328,7 +328,7 @@ impl Follower {
         if matches!(failure, Error::Internal(_)) {
             self.progress.send_modify(|progress| progress.refused = Some(cause.clone()));
         }
-        let text = format!("{failure}: {cause}");
+        let text = if cause.is_empty() { failure.to_string() } else { format!("{failure}: {cause}") };
         if text != self.last_failure {
             let revision = self.shared.index.applied();
             tracing::error!(revision, "the ledger cannot be followed: {text}");

@@ -158,6 +158,7 @@ fn gauges_are_read_when_they_are_asked_for() {
             waiting: 3,
             is_refusing: false,
         }),
+        certificates: Box::new(|| vec![("data", crate::domain::clock::Time::from_micros(7_000_000))]),
     });
     revision.store(6, std::sync::atomic::Ordering::Relaxed);
     let text = telemetry.metrics().text().unwrap();
@@ -171,6 +172,7 @@ fn gauges_are_read_when_they_are_asked_for() {
         "keyward_replica_refusing 0\n",
         "keyward_barrier_outstanding_replicas 2\n",
         "keyward_barrier_waiting_mutations 3\n",
+        "keyward_tls_certificate_expiry_seconds{listener=\"data\"} 7\n",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

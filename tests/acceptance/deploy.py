@@ -87,8 +87,10 @@ class Files(unittest.TestCase):
             "envoy/rest.yaml",
             "grafana/dashboard.json",
             "grpc/service-config.json",
+            "prometheus/prometheus.yaml",
             "prometheus/rules-test.yaml",
             "prometheus/rules.yaml",
+            "prometheus/runbook.md",
             "systemd/keyward.service",
             *(
                 f"kubernetes/base/{name}"
@@ -531,6 +533,13 @@ class FirstStart(unittest.TestCase):
 class Telemetry(Stranger):
     """promtool reads the rules and the dashboard's queries; what they name is in a live /metrics."""
 
+    def more_arguments(self):
+        # Without a certificate there is nothing to tell of one.
+        made = trustme.CA().issue_cert("localhost")
+        (self.folder / "tls.crt").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        (self.folder / "tls.key").write_bytes(made.private_key_pem.bytes())
+        return ["--data-tls-cert-file", str(self.folder / "tls.crt"), "--data-tls-key-file", str(self.folder / "tls.key")]
+
     def expressions(self):
         dashboard = json.loads((DEPLOY / "grafana/dashboard.json").read_text())
         found = list(values(dashboard["panels"], "expr"))
@@ -548,6 +557,25 @@ class Telemetry(Stranger):
             if "alert" in rule:
                 self.assertIn(rule["labels"]["severity"], ("critical", "warning"))
                 self.assertEqual(set(rule["annotations"]), {"summary", "description"})
+
+    def test_each_alert_is_in_the_runbook_and_nothing_else_is(self):
+        text = (DEPLOY / "prometheus/runbook.md").read_text()
+        _, *sections = re.split(r"(?m)^## ", text)
+        told = {section.partition("\n")[0]: section for section in sections}
+        self.assertEqual(list(told), [rule["alert"] for rule in self.rules() if "alert" in rule])
+        for name, section in told.items():
+            parts = re.findall(r"(?m)^- \*\*(\w+)\*\*: \S", section)
+            self.assertEqual(parts, ["Means", "Look", "Do"], name)
+        commands = set(re.findall(r"`keyward ([a-z]+(?: [a-z][a-z-]*)?)", text))
+        self.assertGreater(len(commands), 5)
+        for command in commands:
+            run(PROGRAM, *command.split(), "--help", env=environment())
+        for flag in re.findall(r"`--([a-z-]+)", text):
+            self.assertIn(flag, flags())
+
+    def test_the_configuration_of_prometheus_is_good(self):
+        """It is run in prometheus.py."""
+        run("promtool", "check", "config", DEPLOY / "prometheus/prometheus.yaml")
 
     def test_the_dashboards_queries_are_good(self):
         rules = [{"record": f"dashboard:{number}", "expr": one} for number, one in enumerate(self.expressions())]

@@ -75,8 +75,8 @@ class Contract:
 class Server:
     """`keyward serve` on free ports and a database of its own."""
 
-    def __init__(self, folder, mail=None, more=(), credentials=None):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, folder, mail=None, more=(), credentials=None, variables=None):
+        self.folder, self.variables = pathlib.Path(folder), variables or {}
         self.mail = mail or ["--mail-dir", str(self.folder / "mail")]
         self.more, self.credentials = list(more), credentials
         self.process = None
@@ -93,7 +93,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(),
+            env=environment(**self.variables),
         )
         log = []
         for line in self.process.stderr:
@@ -219,7 +219,8 @@ class Stranger(unittest.TestCase):
         self.descriptors = self.folder / "keyward.binpb"
         subprocess.run([PROGRAM, "descriptors", "--out", self.descriptors], check=True, env=environment())
         self.contract = Contract(self.descriptors)
-        self.server = Server(self.folder, self.mail_arguments(), self.more_arguments(), self.credentials())
+        told = (self.mail_arguments(), self.more_arguments(), self.credentials(), self.variables())
+        self.server = Server(self.folder, *told)
         self.addCleanup(self.server.kill)
         self.root = Grpc(self.server, self.contract, self.server.root)
         self.made = self.root.call(
@@ -234,6 +235,10 @@ class Stranger(unittest.TestCase):
     def more_arguments(self):
         """What else the server is told."""
         return []
+
+    def variables(self):
+        """What the server has in its environment besides."""
+        return {}
 
     def credentials(self):
         """Those of grpcio, where the server has TLS."""

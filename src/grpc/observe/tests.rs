@@ -412,6 +412,15 @@ async fn a_check_has_a_span_only_if_its_caller_records_one() {
     observed.call(CHECK, &[], serve).await;
     observed.call(CHECK, &[("traceparent", NOT_SAMPLED)], serve).await;
     assert_eq!(take().len(), 0);
+    for malformed in [
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz1",
+    ] {
+        observed.call(CHECK, &[("traceparent", malformed)], serve).await;
+        assert_eq!(take().len(), 0, "{malformed}");
+    }
     observed.call(CHECK, &[("traceparent", SAMPLED)], serve).await;
     let spans = take();
     let [span] = spans.as_slice() else { panic!("{spans:?}") };
@@ -420,8 +429,12 @@ async fn a_check_has_a_span_only_if_its_caller_records_one() {
     assert_eq!(span.parent_span_id.to_string(), "00f067aa0ba902b7");
     assert_eq!(span.span_kind, opentelemetry::trace::SpanKind::Server);
     let attributes: Vec<_> = span.attributes.iter().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
-    for expected in ["rpc.system.name=grpc", "rpc.method=keyward.v1.CheckService/Check", "rpc.status_code=UNAVAILABLE"]
-    {
+    for expected in [
+        "rpc.system.name=grpc",
+        "rpc.method=keyward.v1.CheckService/Check",
+        "rpc.status_code=UNAVAILABLE",
+        "error.type=UNAVAILABLE",
+    ] {
         assert!(attributes.iter().any(|attribute| attribute == expected), "{attributes:?}");
     }
     observed.call(CREATE, &[("traceparent", SAMPLED)], serve).await;
