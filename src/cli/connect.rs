@@ -98,9 +98,14 @@ impl Connection {
     /// Connects as nobody.
     pub(super) async fn open_anonymous(options: &ClientOptions, default_server: &str) -> Result<Self, Failure> {
         let address = server_uri(options.server.as_deref().unwrap_or(default_server)).map_err(Failure::Usage)?;
+        Self::open_at(options, &address, options.timeout).await
+    }
+
+    /// Connects as nobody to this address, with as much patience.
+    pub(super) async fn open_at(options: &ClientOptions, address: &str, timeout: Duration) -> Result<Self, Failure> {
         let unusable =
             |error: tonic::transport::Error| Failure::Usage(format!("--server {address}: {}", chain(&error)));
-        let endpoint = Endpoint::from_shared(address.clone()).map_err(unusable)?.connect_timeout(options.timeout);
+        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(unusable)?.connect_timeout(timeout);
         // A stream may be silent for long; that nobody is there any more must be found out.
         let endpoint = endpoint.http2_keep_alive_interval(KEEPALIVE_INTERVAL).keep_alive_timeout(KEEPALIVE_TIMEOUT);
         let endpoint = if address.starts_with("https:") {
@@ -108,11 +113,11 @@ impl Connection {
         } else {
             endpoint
         };
-        let channel = tokio::time::timeout(options.timeout, endpoint.connect())
+        let channel = tokio::time::timeout(timeout, endpoint.connect())
             .await
             .map_err(|_| Failure::Unreachable(format!("cannot reach {address} within --timeout")))?
             .map_err(|error| Failure::Unreachable(format!("cannot reach {address}: {}", chain(&error))))?;
-        Ok(Self { channel, bearer: None, secret_key: None, timeout: options.timeout })
+        Ok(Self { channel, bearer: None, secret_key: None, timeout })
     }
 
     /// What a generated client is made from.

@@ -1,5 +1,7 @@
 //! `keyward doctor`: what is wrong with a deployment, in plain words, and how it is mended.
 
+mod others;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use super::failure::Failure;
 use super::output::plain;
 use crate::clock::Clock;
 use crate::proto::v1::admin_service_client::AdminServiceClient;
-use crate::proto::v1::{DiagnoseRequest, DiagnoseResponse, Finding, FindingSeverity, ListReplicasRequest, Replica};
+use crate::proto::v1::{DiagnoseRequest, DiagnoseResponse, Finding, FindingSeverity, ListReplicasRequest};
 
 /// A second, and more than that, between our clock and the server's.
 const NOTABLE_DIFFERENCE: Duration = Duration::from_secs(2);
@@ -25,8 +27,8 @@ const MAX_REPLICAS: i32 = 1000;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Asks one server, as root, what it sees: its lease, the database's settings and clock, the other replicas, the audit log,
-mail, listeners and certificates; and looks itself at how that server is reached. Each replica sees its own clock,
-listeners and certificates: ask each by --server.
+mail, listeners and certificates; and looks itself at how that server is reached, and whether the other replicas serve,
+as far as it reaches them. Each replica sees its own clock, listeners and certificates: ask each by --server.
 
 Exits with 0 if nothing is wrong, warnings included, and with 1 if something is, a server that does not answer included;
 with 2 if the command line cannot be used.
@@ -47,7 +49,7 @@ impl Doctor {
         let address = options.server.as_deref().unwrap_or(ADMIN_SERVER);
         let address = server_uri(address).map_err(Failure::Usage)?;
         let mut findings = vec![reach(&address)];
-        match examine(options).await {
+        match examine(options, &address).await {
             Ok((diagnosis, others)) => {
                 findings.extend(clock(diagnosis.time));
                 findings.extend(diagnosis.findings);
@@ -65,24 +67,15 @@ impl Doctor {
     }
 }
 
-/// What the server found, and that there are other servers to ask.
-async fn examine(options: &ClientOptions) -> Result<(DiagnoseResponse, Option<Finding>), Failure> {
+/// What the server found, and what the others say.
+async fn examine(options: &ClientOptions, server: &str) -> Result<(DiagnoseResponse, Vec<Finding>), Failure> {
     let connection = Connection::open(options, ADMIN_SERVER).await?;
     let mut service = AdminServiceClient::new(connection.channel()).max_decoding_message_size(MAX_RESPONSE_BYTES);
     let diagnosis = service.diagnose(connection.request(DiagnoseRequest {})).await?.into_inner();
     let request = ListReplicasRequest { page_size: MAX_REPLICAS, page_token: String::new() };
     let replicas = service.list_replicas(connection.request(request)).await?.into_inner().replicas;
-    let others = others(&replicas, &diagnosis.replica_id);
+    let others = others::ask(options, server, &replicas, &diagnosis.replica_id).await;
     Ok((diagnosis, others))
-}
-
-fn others(replicas: &[Replica], asked: &str) -> Option<Finding> {
-    let others: Vec<&str> =
-        replicas.iter().filter(|replica| replica.id != asked).map(|replica| replica.address.as_str()).collect();
-    (!others.is_empty()).then(|| {
-        let seen = format!("not asked: {}", others.join(", "));
-        finding("servers", FindingSeverity::Fine, seen, "ask each of them by --server".to_owned())
-    })
 }
 
 /// Whether our own credential is safe on its way.

@@ -57,11 +57,16 @@ pub async fn diagnose(desk: &Desk, deployment: &Deployment) -> Diagnosis {
     let status = desk.ledger.status();
     let mut findings = vec![lease(&status), lag(&status), barrier(&status)];
     let folder = deployment.mail_folder.as_deref();
-    let (who, where_to, what, post) =
-        tokio::join!(replicas(desk, &status), database(desk), events(desk), mail(desk, folder));
+    let (who, where_to, turn, what, post) = tokio::join!(
+        replicas(desk, &status),
+        database(desk),
+        turn(desk),
+        events(desk, status.head),
+        mail(desk, folder)
+    );
     findings.extend(who);
     findings.extend(where_to);
-    findings.extend([what, post]);
+    findings.extend([turn, what, post]);
     findings.push(signing(deployment.has_master_key));
     findings.extend(deployment.exposures.iter().map(Exposure::judge));
     let time = desk.clock.now();
@@ -124,6 +129,10 @@ async fn replicas(desk: &Desk, status: &Status) -> Vec<Finding> {
         Err(error) => return vec![unreadable(CHECK, &error)],
     };
     let mut findings: Vec<Finding> = rows.iter().filter_map(|row| replica(row, status)).collect();
+    if rows.len() as u64 >= MAX_REPLICAS {
+        let seen = format!("there are more than the {MAX_REPLICAS} that were looked at");
+        findings.push(Finding::warning(CHECK, seen, "look at all of them: keyward replicas list"));
+    }
     let active = rows.iter().filter(|row| !row.is_fencing).count();
     findings.push(if active > 1 {
         Finding::fine(CHECK, format!("{active} share the database"))
@@ -157,6 +166,7 @@ async fn database(desk: &Desk) -> Vec<Finding> {
             vec![Finding::fine(CHECK, format!("{} keeps what it acknowledges", desk.store.engine().word()))]
         }
         Ok(remarks) => remarks.into_iter().map(|remark| Finding::warning(CHECK, remark, REMEDY)).collect(),
+        Err(error @ Error::Unavailable { .. }) => vec![unreadable(CHECK, &error)],
         Err(error) => vec![Finding::problem(CHECK, error.to_string(), REMEDY)],
     };
     findings.push(match look(clock_difference(desk)).await {
@@ -176,11 +186,24 @@ async fn clock_difference(desk: &Desk) -> Result<Option<Duration>> {
     Ok(Some(Duration::from_micros(ahead.unsigned_abs())))
 }
 
-async fn events(desk: &Desk) -> Finding {
+/// Whether a mutation could be carried out: one begins, and ends without a change.
+async fn turn(desk: &Desk) -> Finding {
+    const CHECK: &str = "mutations";
+    match look(desk.store.begin()).await {
+        Ok(_) => Finding::fine(CHECK, "can be carried out"),
+        Err(error) => Finding::problem(
+            CHECK,
+            format!("cannot be carried out: {error}"),
+            "look whether another session of the database holds a lock on the row of ledger_head, or the disk is full",
+        ),
+    }
+}
+
+async fn events(desk: &Desk, head: i64) -> Finding {
     const CHECK: &str = "events";
     match look(desk.store.audit_recent(RECENT_EVENTS)).await {
         Ok(faults) => match faults.first() {
-            None => Finding::fine(CHECK, format!("the last {RECENT_EVENTS} are what was written")),
+            None => Finding::fine(CHECK, format!("the last {} are what was written", RECENT_EVENTS.min(head))),
             Some(fault) => Finding::problem(
                 CHECK,
                 fault.to_string(),

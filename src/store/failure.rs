@@ -13,7 +13,9 @@ pub(super) fn sort(error: DbErr) -> Error {
         }
         Some(_) => Error::internal("a constraint refused a row"),
         None => match &error {
-            DbErr::ConnectionAcquire(_) => Error::unavailable("the database gave no connection in time: it is away, or too many are in use"),
+            DbErr::ConnectionAcquire(_) => {
+                Error::unavailable("the database gave no connection in time: it is away, or too many are in use")
+            }
             DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause) => Error::unavailable(describe(cause)),
             _ => Error::internal(kind(&error)),
         },

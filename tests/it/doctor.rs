@@ -167,10 +167,34 @@ async fn the_database_its_clock_and_other_replicas_are_looked_at() {
     both.wrong(&[]).says("replicas", "2 share the database").says("servers", &second.admin_addr());
     doctor(&second.admin_addr(), &server.root, &[]).await.wrong(&[]).says("servers", &server.admin_addr());
 
+    // One hangs, and one is not there.
+    let hangs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let database = sea_orm::Database::connect(&url).await.unwrap();
+    for (number, address) in [&hangs, &gone].map(|listener| listener.local_addr().unwrap()).iter().enumerate() {
+        let insert = format!(
+            "INSERT INTO replica (id, state, address, applied, lease_ms, reader) VALUES \
+             ('10000000-0000-4000-8000-00000000000{number}', 'active', '{address}', 1000000, 1000, 1)"
+        );
+        database.execute_unprepared(&insert).await.unwrap();
+    }
+    drop(gone);
+    let said = doctor(&server.admin_addr(), &server.root, &[]).await;
+    said.wrong(&["servers"]).says("servers", "takes connections and does not answer");
+    said.says("servers", "could not be asked").says("servers", &second.admin_addr());
+    database.execute_unprepared("DELETE FROM replica WHERE id LIKE '10000000-%'").await.unwrap();
+
+    // Somebody holds what every mutation needs.
+    let holding = database.begin().await.unwrap();
+    holding.execute_unprepared("SELECT * FROM ledger_head FOR UPDATE").await.unwrap();
+    let said = doctor(&server.admin_addr(), &server.root, &[]).await;
+    said.wrong(&["mutations"]).says("mutations", "ledger_head");
+    holding.rollback().await.unwrap();
+    doctor(&server.admin_addr(), &server.root, &[]).await.wrong(&[]).says("mutations", "can be carried out");
+
     // One that is shut out and does not go for long.
     let insert = "INSERT INTO replica (id, state, address, applied, lease_ms, reader) VALUES \
         ('00000000-0000-4000-8000-000000000001', 'fencing', '10.9.8.7:1', 1, 300000, 1)";
-    let database = sea_orm::Database::connect(&url).await.unwrap();
     database.execute_unprepared(insert).await.unwrap();
     database.close().await.unwrap();
     let said = doctor(&server.admin_addr(), &server.root, &[]).await;

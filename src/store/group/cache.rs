@@ -119,3 +119,63 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(number: usize) -> KeyPlace {
+        (TenantId::find("acme").unwrap(), KeyId::find(&uuid::Uuid::from_u128(number as u128).to_string()).unwrap())
+    }
+
+    fn digest(number: u8) -> Digest {
+        Digest::from_bytes([number; 32])
+    }
+
+    /// A cache in which the bearers of so many keys have called, and which knows as many others.
+    fn called_by(callers: u8) -> Cache {
+        let mut cache = Cache::default();
+        for number in 0..usize::from(callers) {
+            cache.key_digests.insert(digest(u8::try_from(number).unwrap()), Some(place(number)));
+            cache.keys.insert(place(number), None);
+            cache.keys.insert(place(number + 1000), None);
+        }
+        cache.key_digests.insert(digest(255), None);
+        cache.sessions.insert(digest(254), None);
+        cache
+    }
+
+    fn head(revision: i64, chain: u8) -> Committed {
+        Committed { revision, chain: [chain; 32] }
+    }
+
+    #[tokio::test]
+    async fn what_was_known_is_known_at_the_head_it_was_left_at_and_at_no_other() {
+        let kept = Kept::default();
+        kept.leaving().await.unwrap().left(head(7, 1), called_by(2));
+        assert!(kept.at(head(8, 2)).await.keys.is_empty(), "another has written");
+        assert!(kept.at(head(7, 2)).await.keys.is_empty(), "an older backup has gone on to the same revision");
+        let known = kept.at(head(7, 1)).await;
+        assert_eq!(known.keys.keys().cloned().collect::<HashSet<_>>(), HashSet::from([place(0), place(1)]));
+        assert_eq!((known.key_digests.len(), known.sessions.len()), (2, 0), "only what is there, and stays there");
+        assert!(kept.at(head(7, 1)).await.keys.is_empty(), "it is of one group");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_group_that_does_not_know_what_became_of_it() {
+        let kept = Kept::default();
+        kept.leaving().await.unwrap().left(head(7, 1), called_by(1));
+        let leaving = kept.leaving().await.unwrap();
+        assert!(kept.at(head(7, 1)).await.keys.is_empty());
+        assert!(kept.leaving().await.is_none());
+        drop(leaving);
+        assert_eq!(kept.at(head(7, 1)).await.keys.len(), 1);
+    }
+
+    #[test]
+    fn what_is_much_is_not_kept() {
+        let mut cache = called_by(3);
+        cache.tenants.extend((0..=MAX_KEPT).map(|number| (TenantId::find(&format!("acme-{number}")).unwrap(), None)));
+        assert!(cache.of_callers().is_none());
+    }
+}
