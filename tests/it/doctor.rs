@@ -3,7 +3,7 @@
 use crate::harness::process::{ended, keyward};
 use crate::harness::{TestServer, ledger, postgres};
 use crate::transport::{Authority, Files, until};
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::time::Duration;
@@ -168,8 +168,8 @@ async fn the_database_its_clock_and_other_replicas_are_looked_at() {
     doctor(&second.admin_addr(), &server.root, &[]).await.wrong(&[]).says("servers", &server.admin_addr());
 
     // One hangs, and one is not there.
-    let hangs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
     let database = sea_orm::Database::connect(&url).await.unwrap();
     for (number, address) in [&hangs, &gone].map(|listener| listener.local_addr().unwrap()).iter().enumerate() {
         let insert = format!(
