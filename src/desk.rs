@@ -3,6 +3,7 @@
 //! and waits until the index has it. Knows neither gRPC nor SQL. Mutations are run by [`detached`].
 
 pub mod applications;
+pub mod caps;
 pub mod diagnosis;
 pub mod events;
 pub mod import;
@@ -56,6 +57,8 @@ pub struct Desk {
     pub keyring: Keyring,
     /// How many tokens may be made of what.
     pub mints: tokens::Mints,
+    /// How many things a tenant may have.
+    pub caps: caps::TenantCaps,
     /// Where passwords are hashed.
     pub passwords: passwords::Passwords,
     /// How often somebody may try to sign in.
@@ -200,7 +203,7 @@ impl Desk {
         self.ledger.caught_up(deadline.map_or(longest, |deadline| deadline.min(longest))).await
     }
 
-    /// Commits, and waits until it is in force: on every replica if it takes something away, and otherwise on this one.
+    /// Commits, unless a tenant would have too much, and waits until it is in force: on every replica if it takes something away, and otherwise on this one.
     /// Answers with the revision.
     pub(crate) async fn commit(
         &self,
@@ -210,6 +213,7 @@ impl Desk {
         replay: Option<Replay>,
         deadline: Option<Instant>,
     ) -> Result<i64> {
+        self.caps.judge(&draft, entry.kind, &changes).await?;
         let narrows = draft.narrows(&changes, self.ledger.bound());
         let Committed { revision, chain } = draft.commit(changes, entry, replay).await?;
         if narrows {

@@ -71,6 +71,17 @@ pub enum Error {
         /// When to try again, if that helps.
         retry_after: Option<Duration>,
     },
+    /// Make room, or have the cap raised: the tenant has as many of something as it may.
+    Capped {
+        /// The name of the tenant.
+        tenant: String,
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        cap: String,
+        /// How it is mended.
+        remedy: String,
+    },
     /// Try again later: Keyward cannot decide, or cannot reach its database.
     Unavailable {
         /// What is away.
@@ -143,6 +154,9 @@ impl fmt::Display for Error {
                 "events up to revision {last} were removed, since they are older than they are kept; go on after {last}"
             ),
             Self::Exhausted { limit, .. } => write!(f, "limit reached: {limit}"),
+            Self::Capped { tenant, what, cap, remedy } => {
+                write!(f, "{tenant} would have more than {cap} {what}, which is the most it may have: {remedy}")
+            }
             Self::Unavailable { what, committed: None } => write!(f, "cannot decide: {what}"),
             Self::Unavailable { what, committed: Some(revision) } => {
                 write!(f, "committed as revision {revision}, but not confirmed: {what}")

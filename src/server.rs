@@ -17,6 +17,7 @@ use crate::check::Index;
 use crate::clock::Clock;
 use crate::config::{Address, CheckAuth, Config, DatabaseUrl, ServeArgs};
 use crate::desk::Desk;
+use crate::desk::caps::{CapState, TenantCaps};
 use crate::desk::diagnosis::Deployment;
 use crate::desk::passwords::Passwords;
 use crate::desk::sign_ins::SignIns;
@@ -44,7 +45,7 @@ use crate::proto::v1::token_service_server::TokenServiceServer;
 use crate::proto::v1::user_service_server::UserServiceServer;
 use crate::replica::{Ledger, follow, settle_from_outside};
 use crate::store::Store;
-use crate::telemetry::{Gauges, Listener, ReplicaState, Telemetry};
+use crate::telemetry::{CapGauge, Gauges, Listener, ReplicaState, Telemetry};
 pub use adopt::AdoptArgs;
 use listen::{App, Listeners};
 pub use migrate::MigrateArgs;
@@ -162,7 +163,8 @@ impl Server {
         let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
         let ledger = follow(store.clone(), Arc::clone(&index), &clock, Timing::new(store.lease())).await?;
-        telemetry.show(gauges(&index, &ledger));
+        let caps = TenantCaps::new(config.caps);
+        telemetry.show(gauges(&index, &ledger, &caps));
         let barrier = telemetry.instruments().barrier.clone();
         ledger.watch_waits(move |ended, waited| barrier.record(ended, waited));
 
@@ -176,6 +178,7 @@ impl Server {
             clock: clock.clone(),
             keyring,
             mints: Mints::default(),
+            caps: caps.clone(),
             passwords,
             sign_ins,
         };
@@ -215,7 +218,7 @@ impl Server {
         let meter = telemetry.instruments().usage.clone();
         let usage = Usage::new(&store, Arc::clone(&index), clock.clone(), meter).await?;
         tasks.spawn(usage.clone().run(stopped.clone()));
-        tasks.spawn(upkeep::sweep(store.clone(), usage.clone(), clock.clone(), stopped.clone()));
+        tasks.spawn(upkeep::sweep(store.clone(), usage.clone(), caps, clock.clone(), stopped.clone()));
         if let Some(retention) = config.event_retention {
             let (store, index, clock) = (store.clone(), Arc::clone(&index), clock.clone());
             tasks.spawn(upkeep::expire_events(store, index, clock, retention, stopped.clone()));
@@ -326,9 +329,9 @@ impl Server {
     }
 }
 
-fn gauges(index: &Arc<Index>, ledger: &Ledger) -> Gauges {
+fn gauges(index: &Arc<Index>, ledger: &Ledger, caps: &TenantCaps) -> Gauges {
     let (credentials, revision, is_serving) = (Arc::clone(index), Arc::clone(index), Arc::clone(index));
-    let ledger = ledger.clone();
+    let (ledger, caps) = (ledger.clone(), caps.clone());
     Gauges {
         credentials: Box::new(move || credentials.credential_count()),
         revision: Box::new(move || revision.applied()),
@@ -343,6 +346,15 @@ fn gauges(index: &Arc<Index>, ledger: &Ledger) -> Gauges {
                 waiting: status.waiting,
                 is_refusing: status.refused.is_some(),
             }
+        }),
+        caps: Arc::new(move || {
+            let states = caps.states().into_iter();
+            let gauge = |state: CapState| CapGauge {
+                kind: state.counted.as_str(),
+                refused: state.refused,
+                fullest: state.fullest,
+            };
+            states.map(gauge).collect()
         }),
     }
 }

@@ -2,6 +2,7 @@
 //! OTLP if an endpoint is set. Absent: who is asked and what is answered; only counts leave, never a credential, a
 //! digest or a statement. Instruments are made once, here, and handed out.
 
+mod caps;
 mod connections;
 mod decisions;
 mod log;
@@ -12,6 +13,7 @@ mod usage;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+pub use caps::CapGauge;
 pub use connections::{ConnectionMeter, Listener, Refusal};
 pub use decisions::{Decisions, Surface};
 pub use mail::{MailMeter, MailOutcome};
@@ -97,6 +99,8 @@ pub struct Gauges {
     pub is_serving: Box<dyn Fn() -> bool + Send + Sync>,
     /// `keyward.lease.*`, `keyward.replica.*`, and who waits at the barrier.
     pub replica: Box<dyn Fn() -> ReplicaState + Send + Sync>,
+    /// `keyward.caps.*`.
+    pub caps: caps::Caps,
 }
 
 impl std::fmt::Debug for Gauges {
@@ -182,7 +186,7 @@ impl Telemetry {
 
     /// Shows the state of the index and of the replica. Once: a second call would show each gauge twice.
     pub fn show(&self, gauges: Gauges) {
-        let Gauges { credentials, revision, is_serving, replica } = gauges;
+        let Gauges { credentials, revision, is_serving, replica, caps } = gauges;
         let gauge = |name, description| self.meter.i64_observable_gauge(name).with_description(description);
         gauge("keyward.index.credentials", "Credentials in memory, current and retired.")
             .with_callback(move |observer| observer.observe(credentials(), &[]))
@@ -194,6 +198,7 @@ impl Telemetry {
             .with_callback(move |observer| observer.observe(is_serving().into(), &[]))
             .build();
         replica::show(&self.meter, replica);
+        caps::show(&self.meter, &caps);
     }
 
     /// Exports what is left, without holding up the thread that asks.

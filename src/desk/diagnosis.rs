@@ -55,6 +55,7 @@ pub async fn diagnose(desk: &Desk, deployment: &Deployment) -> Diagnosis {
     findings.extend(replicas(desk, &status).await);
     findings.extend(database(desk).await);
     findings.push(events(desk).await);
+    findings.extend(super::caps::diagnose(desk).await);
     findings.push(mail(desk, deployment.mail_folder.as_deref()).await);
     findings.push(signing(deployment.has_master_key));
     findings.extend(deployment.exposures.iter().map(Exposure::judge));
@@ -209,6 +210,6 @@ fn signing(has_master_key: bool) -> Finding {
     }
 }
 
-fn unreadable(check: &str, error: &crate::error::Error) -> Finding {
+pub(super) fn unreadable(check: &str, error: &crate::error::Error) -> Finding {
     Finding::problem(check, format!("could not be looked at: {error}"), "look at the database and the log")
 }

@@ -113,7 +113,8 @@ impl BarrierMeter {
                 | Error::Conflict { .. }
                 | Error::Precondition { .. }
                 | Error::Removed { .. }
-                | Error::Exhausted { .. },
+                | Error::Exhausted { .. }
+                | Error::Capped { .. },
             ) => &self.unreadable,
         };
         histogram.record(waited.as_secs_f64());

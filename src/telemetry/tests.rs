@@ -158,6 +158,7 @@ fn gauges_are_read_when_they_are_asked_for() {
             waiting: 3,
             is_refusing: false,
         }),
+        caps: Arc::new(|| vec![CapGauge { kind: "keys", refused: 2, fullest: 0.75 }]),
     });
     revision.store(6, std::sync::atomic::Ordering::Relaxed);
     let text = telemetry.metrics().text().unwrap();
@@ -171,6 +172,8 @@ fn gauges_are_read_when_they_are_asked_for() {
         "keyward_replica_refusing 0\n",
         "keyward_barrier_outstanding_replicas 2\n",
         "keyward_barrier_waiting_mutations 3\n",
+        "keyward_caps_refused_total{kind=\"keys\"} 2\n",
+        "keyward_caps_fullest_ratio{kind=\"keys\"} 0.75\n",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

@@ -101,9 +101,11 @@ impl Group {
             ..TransactionOptions::default()
         };
         let transaction = store.writer.begin_with_options(mode).await.map_err(sort)?;
-        let head = locked_head(&transaction).await?;
-        let (cache, delayed, record) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let work = Work { transaction, cache, delayed, record };
+        let row = locked_row(&transaction).await?;
+        let (cache, delayed) = (Mutex::default(), Mutex::default());
+        let work = Work { transaction, cache, delayed, record: Mutex::default(), counts: Mutex::default() };
+        work.catch_up(&row).await?;
+        let head = committed(row)?;
         Ok(Self {
             work: Arc::new(work),
             head,
@@ -248,8 +250,15 @@ fn answer(members: Vec<Member>, outcome: Result<()>) {
 
 /// The head, locked until the transaction ends.
 pub(super) async fn locked_head(transaction: &DatabaseTransaction) -> Result<Committed> {
+    committed(locked_row(transaction).await?)
+}
+
+async fn locked_row(transaction: &DatabaseTransaction) -> Result<ledger_head::Model> {
     let head = ledger_head::Entity::find_by_id(SHARD).lock_exclusive().one(transaction).await.map_err(sort)?;
-    let head = head.ok_or_else(|| Error::internal("the ledger has no head"))?;
+    head.ok_or_else(|| Error::internal("the ledger has no head"))
+}
+
+fn committed(head: ledger_head::Model) -> Result<Committed> {
     let chain = head.chain.try_into().map_err(|_| Error::internal("the ledger's chain is not 32 bytes"))?;
     Ok(Committed { revision: head.rev, chain })
 }
