@@ -13,7 +13,7 @@ mod usage;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-pub use caps::CapGauge;
+pub use caps::{CapGauge, CapGauges};
 pub use connections::{ConnectionMeter, Listener, Refusal};
 pub use decisions::{Decisions, Surface};
 pub use mail::{MailMeter, MailOutcome};
@@ -100,7 +100,7 @@ pub struct Gauges {
     /// `keyward.lease.*`, `keyward.replica.*`, and who waits at the barrier.
     pub replica: Box<dyn Fn() -> ReplicaState + Send + Sync>,
     /// `keyward.caps.*`.
-    pub caps: caps::Caps,
+    pub caps: CapGauges,
 }
 
 impl std::fmt::Debug for Gauges {

@@ -63,6 +63,11 @@ pub(super) fn checked(broken: &mut Vec<Violation>, args: &ServeArgs, file: &Serv
             &file.max_applications_per_tenant,
             default.applications,
         ),
-        tokens: cap("--max-tokens-per-tenant", &args.max_tokens_per_tenant, &file.max_tokens_per_tenant, default.tokens),
+        tokens: cap(
+            "--max-tokens-per-tenant",
+            &args.max_tokens_per_tenant,
+            &file.max_tokens_per_tenant,
+            default.tokens,
+        ),
     }
 }

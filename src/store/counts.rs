@@ -165,13 +165,7 @@ impl Work {
 
 impl Store {
     /// The tenants that have at least `least` of these, those with the most first.
-    pub async fn fullest(
-        &self,
-        counted: Counted,
-        least: u64,
-        limit: u64,
-        now: Time,
-    ) -> Result<Vec<(TenantId, u64)>> {
+    pub async fn fullest(&self, counted: Counted, least: u64, limit: u64, now: Time) -> Result<Vec<(TenantId, u64)>> {
         let (kind, end, from, signed) = match self.engine() {
             Engine::Sqlite => ("?", "?", "?", "BIGINT"),
             Engine::Postgres => ("$1", "$2", "$3", "BIGINT"),

@@ -16,9 +16,9 @@ pub struct CapGauge {
 }
 
 /// What there is to show, asked for each time.
-pub type Caps = Arc<dyn Fn() -> Vec<CapGauge> + Send + Sync>;
+pub type CapGauges = Arc<dyn Fn() -> Vec<CapGauge> + Send + Sync>;
 
-pub(super) fn show(meter: &Meter, caps: &Caps) {
+pub(super) fn show(meter: &Meter, caps: &CapGauges) {
     let of = |kind| [KeyValue::new("kind", kind)];
     let read = Arc::clone(caps);
     meter

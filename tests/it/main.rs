@@ -21,6 +21,7 @@ mod applications;
 mod authorization;
 mod barrier;
 mod canary;
+mod caps;
 mod check;
 mod cli;
 mod client;
