@@ -161,6 +161,22 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SPAN", env = "KEYWARD_MAX_CONNECTION_AGE", hide_env_values = true)]
     pub max_connection_age: Option<String>,
 
+    /// How many calls may wait for each core before more are turned away [default: 4096]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_QUEUED_CALLS", hide_env_values = true)]
+    pub max_queued_calls: Option<usize>,
+
+    /// How long a call may have waited for a core before it is turned away, if many wait [default: 500ms]
+    #[arg(long, value_name = "SPAN", env = "KEYWARD_MAX_QUEUE_TIME", hide_env_values = true)]
+    pub max_queue_time: Option<String>,
+
+    /// How many calls the admin listener carries out at once before more are turned away [default: 1024]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_ADMIN_MAX_IN_FLIGHT", hide_env_values = true)]
+    pub admin_max_in_flight: Option<usize>,
+
+    /// How many streams a listener has open at most; those of health are counted apart [default: 1024]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_STREAMS", hide_env_values = true)]
+    pub max_streams: Option<usize>,
+
     /// How many regular keys a tenant may have, or unlimited; revoked and deleted ones do not count [default: 10000000]
     #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_KEYS_PER_TENANT", hide_env_values = true)]
     pub max_keys_per_tenant: Option<CapText>,

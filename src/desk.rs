@@ -35,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::keyring::Keyring;
 use crate::replica::Ledger;
 use crate::store::{Committed, Draft, Entry, Replay, RowDirectory, Store, Wants};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -76,7 +77,14 @@ pub struct Call {
     pub client: Option<String>,
     /// By when its answer must be on its way, if it has said so.
     pub deadline: Option<Instant>,
+    /// What it takes of its listener, until the last of it is done.
+    pub held: Option<Arc<dyn Held>>,
 }
+
+/// Something that is only held and let go of.
+pub trait Held: fmt::Debug + Send + Sync {}
+
+impl<T: fmt::Debug + Send + Sync> Held for T {}
 
 impl Call {
     /// What an event tells, and by whose connection it came about.

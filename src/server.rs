@@ -27,6 +27,7 @@ use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
 use crate::grpc::arrive::ArriveLayer;
 use crate::grpc::health::Health;
+use crate::grpc::load::Load;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::peer::Clients;
 use crate::grpc::services::Services;
@@ -188,7 +189,11 @@ impl Server {
         let mut tasks = JoinSet::new();
 
         let arrive = ArriveLayer::new(Arc::clone(&index), ledger.clone());
-        let layers = (ObserveLayer::new(telemetry.instruments()), arrive);
+        let observe = ObserveLayer::new(telemetry.instruments());
+        let layers = |listener| {
+            let load = Load::new(listener, &config.transport.limits, telemetry.instruments().shed.clone());
+            (observe.clone().with_load(load), arrive.clone())
+        };
         let decisions = &telemetry.instruments().decisions;
         let ext_authz_config = Arc::new(config.ext_authz.clone());
         let check = |door| {
@@ -211,7 +216,7 @@ impl Server {
         // First, since its address is the issuer that the others name unless one is given.
         let ops_addr = listeners.open(&mut tasks, Listener::Ops, &config.ops_addr, App::http(ops), &stopped).await?;
         index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
-        let (data, admin) = (App::grpc(data, layers.clone()), App::grpc(admin, layers));
+        let (data, admin) = (App::grpc(data, layers(Listener::Data)), App::grpc(admin, layers(Listener::Admin)));
         let data_addr = listeners.open(&mut tasks, Listener::Data, &config.data_addr, data, &stopped).await?;
         let admin_addr = listeners.open(&mut tasks, Listener::Admin, &config.admin_addr, admin, &stopped).await?;
         tasks.spawn(post.run(stopped.clone()));

@@ -9,6 +9,7 @@ mod log;
 mod mail;
 mod propagation;
 mod replica;
+mod shed;
 mod usage;
 
 use crate::config::Config;
@@ -26,6 +27,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::TextEncoder;
 pub use propagation::{is_sampled, remote_context};
 pub use replica::{BarrierMeter, ReplicaState};
+pub use shed::{Shed, ShedMeter};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -69,6 +71,8 @@ pub struct Instruments {
     pub barrier: BarrierMeter,
     /// `keyward.usage.*`.
     pub usage: UsageMeter,
+    /// `keyward.calls.shed`.
+    pub shed: ShedMeter,
     /// `keyward.connections.*` and `keyward.tls.reloads`.
     pub connections: ConnectionMeter,
     /// Whether spans go anywhere, so that none is made in vain.
@@ -168,6 +172,7 @@ impl Telemetry {
             mail: MailMeter::exported_by(&meter),
             barrier: BarrierMeter::exported_by(&meter),
             usage: UsageMeter::exported_by(&meter),
+            shed: ShedMeter::exported_by(&meter),
             connections: ConnectionMeter::exported_by(&meter),
             is_tracing: tracer_provider.is_some(),
         };

@@ -5,6 +5,7 @@
 mod body;
 mod methods;
 
+use super::load::{Flow, Load, Queued, Seat, Turn};
 use crate::error::Error;
 use crate::telemetry::{Instruments, is_sampled, remote_context};
 pub use body::ObservedBody;
@@ -50,13 +51,20 @@ pub struct ObserveLayer {
     methods: Arc<Methods>,
     is_tracing: bool,
     longest: Option<Duration>,
+    load: Option<Arc<Load>>,
 }
 
 impl ObserveLayer {
     /// Every method of the descriptor sets, its labels bound at zero.
     pub fn new(instruments: &Instruments) -> Self {
         let methods = Arc::new(Methods::new(&instruments.call_duration));
-        Self { methods, is_tracing: instruments.is_tracing, longest: None }
+        Self { methods, is_tracing: instruments.is_tracing, longest: None, load: None }
+    }
+
+    /// With limits on how many calls there may be: of one listener.
+    #[must_use]
+    pub fn with_load(self, load: Arc<Load>) -> Self {
+        Self { load: Some(load), ..self }
     }
 
     /// With a limit on how long any answer may take to begin; a client's own deadline can only be shorter. Instead of
@@ -82,6 +90,14 @@ pub struct Observe<S> {
     layer: ObserveLayer,
 }
 
+impl<S: Clone> Observe<S> {
+    /// The same for another thread that answers: what waits there is counted apart.
+    pub fn of_another(&self) -> Self {
+        let load = self.layer.load.as_ref().map(|load| load.of_another());
+        Self { inner: self.inner.clone(), layer: ObserveLayer { load, ..self.layer.clone() } }
+    }
+}
+
 impl<S, B, R> Service<Request<B>> for Observe<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
@@ -98,10 +114,20 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let begin = Instant::now();
         let method = Arc::clone(self.layer.methods.find(request.uri().path()));
+        let mut call = Call { method, begin, span: None, request_id: None, code: None, seat: None };
+        let start = match call.enter_load(self.layer.load.as_ref()) {
+            Ok(start) => start,
+            Err(refusal) => {
+                let start = Start::Refused(Box::new(refusal));
+                return Observing { inner: None, call: Some(call), deadline: None, sleep: None, start };
+            }
+        };
         let longest = [grpc_timeout(request.headers()), self.layer.longest].into_iter().flatten().min();
-        let mut call = Call { method, begin, span: None, request_id: None, code: None };
         match call.method.kind {
             Kind::Administrative => {
+                if let (Flow::Call, Some(load)) = (call.method.flow, &self.layer.load) {
+                    request.extensions_mut().insert(Arc::clone(load));
+                }
                 let request_id = request_id(request.headers());
                 call.span = Some(self.span(&call.method, &request_id, request.headers()));
                 request.extensions_mut().insert(RequestId(request_id.clone()));
@@ -118,7 +144,7 @@ where
             self.inner.call(request)
         };
         let deadline = longest.and_then(|longest| begin.checked_add(longest));
-        Observing { inner, call: Some(call), deadline, sleep: None }
+        Observing { inner: Some(inner), call: Some(call), deadline, sleep: None, start }
     }
 }
 
@@ -150,8 +176,9 @@ pin_project! {
     #[derive(Debug)]
     pub struct Observing<F> {
         #[pin]
-        inner: F,
+        inner: Option<F>,
         call: Option<Call>,
+        start: Start,
         deadline: Option<Instant>,
         // Made when the answer is not there at once: most of them are.
         #[pin]
@@ -168,9 +195,18 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let since = this.call.as_ref().map(|call| call.begin);
+        if let Some(refusal) = std::mem::take(this.start).begin(since, *this.deadline) {
+            this.inner.set(None);
+            return Poll::Ready(Ok(observed(refusal, this.call.take())));
+        }
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+            // Asked again after it has answered.
+            return Poll::Pending;
+        };
         let polled = {
             let _entered = this.call.as_ref().and_then(Call::enter);
-            this.inner.poll(context)
+            inner.poll(context)
         };
         let response = match polled {
             Poll::Ready(Ok(response)) => response.map(Some),
@@ -192,6 +228,36 @@ where
             }
         };
         Poll::Ready(Ok(observed(response, this.call.take())))
+    }
+}
+
+/// How far a call has come.
+#[derive(Debug, Default)]
+enum Start {
+    /// It waits for its turn.
+    Queued(Queued),
+    /// It was turned away.
+    Refused(Box<HeaderMap>),
+    /// It is under way.
+    #[default]
+    Begun,
+}
+
+impl Start {
+    /// Begins it; an answer if it is over already.
+    fn begin<R>(self, since: Option<Instant>, deadline: Option<Instant>) -> Option<Response<Option<R>>> {
+        let refusal = match self {
+            Self::Begun => return None,
+            Self::Refused(refusal) => *refusal,
+            Self::Queued(queued) => match queued.begin(since, deadline) {
+                Turn::Begin => return None,
+                Turn::Late => return Some(late()),
+                Turn::Refuse(refusal) => refusal,
+            },
+        };
+        let mut response = Response::new(None);
+        *response.headers_mut() = refusal;
+        Some(response)
     }
 }
 
@@ -259,9 +325,22 @@ struct Call {
     span: Option<Span>,
     request_id: Option<String>,
     code: Option<Code>,
+    /// Held until its end, if it is a stream.
+    seat: Option<Seat>,
 }
 
 impl Call {
+    /// Takes what of a listener it needs before it is begun, or an answer that says there is none.
+    fn enter_load(&mut self, load: Option<&Arc<Load>>) -> Result<Start, HeaderMap> {
+        let Some(load) = load else { return Ok(Start::Begun) };
+        match self.method.flow {
+            Flow::Always => {}
+            Flow::Call => return load.queue().map(Start::Queued),
+            Flow::Stream | Flow::Watch => self.seat = load.open(self.method.flow)?,
+        }
+        Ok(Start::Begun)
+    }
+
     fn enter(&self) -> Option<tracing::span::Entered<'_>> {
         self.span.as_ref().map(Span::enter)
     }

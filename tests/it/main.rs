@@ -40,6 +40,7 @@ mod jwt;
 mod keys;
 mod mail;
 mod model;
+mod overload;
 mod passwords;
 mod people;
 mod replicas;
