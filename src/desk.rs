@@ -38,7 +38,7 @@ use crate::store::{Committed, Draft, Entry, Replay, RowDirectory, Store, Wants};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// How long a credential of another replica is waited for at most.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -181,9 +181,18 @@ impl Desk {
         self.edit_with(caller, call, Wants::of(caller.proof()).key(&name.tenant, &name.id)).await
     }
 
+    /// Waits for the turn to write, but not beyond the deadline.
+    pub(crate) async fn begin(&self, wants: Wants, deadline: Option<Instant>) -> Result<Draft> {
+        let beginning = self.store.begin_with(wants);
+        match deadline {
+            Some(deadline) => timeout_at(deadline, beginning).await.map_err(|_| Error::Late)?,
+            None => beginning.await,
+        }
+    }
+
     /// The same of one that will read what it `wants`.
     pub(crate) async fn edit_with(&self, caller: &Caller, call: Call, wants: Wants) -> Result<Edit<'_>> {
-        let draft = self.store.begin_with(wants).await?;
+        let draft = self.begin(wants, call.deadline).await?;
         let actor = draft.readmit(caller.proof(), &caller.query()).await?;
         Ok(Edit {
             desk: self,

@@ -89,6 +89,8 @@ pub enum Error {
         /// The revision that was committed all the same, if one was.
         committed: Option<i64>,
     },
+    /// The deadline came before its turn: nothing was changed.
+    Late,
     /// It was committed, and the deadline came before every replica had confirmed it: do it again, or look who is silent.
     Unfinished {
         /// The revision that was committed.
@@ -161,6 +163,7 @@ impl fmt::Display for Error {
             Self::Unavailable { what, committed: Some(revision) } => {
                 write!(f, "committed as revision {revision}, but not confirmed: {what}")
             }
+            Self::Late => f.write_str("the deadline has passed before it was its turn: nothing was changed"),
             Self::Unfinished { revision, outstanding } => {
                 let silent = outstanding.join(", ");
                 write!(f, "committed as revision {revision}, but not confirmed by every replica in time: {silent}")

@@ -225,6 +225,14 @@ fn a_file_is_refused_by_what_is_wrong_in_it_and_not_by_its_secrets() {
 }
 
 #[test]
+fn a_file_that_is_nested_without_end_is_refused() {
+    for text in [format!("audience = {}", "[".repeat(100_000)), format!("routes = {}", "[{a=".repeat(100_000))] {
+        let (_directory, path) = file(&text);
+        assert!(load(&["--config", &path]).unwrap_err().to_string().contains("--config"));
+    }
+}
+
+#[test]
 fn a_database_url_shows_no_password() {
     for text in ["postgres://u:hunter2@h/d", "hunter2:x", "hunter2"] {
         let words = ["--database-url", text];

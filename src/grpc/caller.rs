@@ -61,7 +61,7 @@ pub(crate) fn call_of<T>(request: &Request<T>) -> Result<Call> {
 
 /// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
 pub(crate) fn deadline_of(metadata: &HeaderMap) -> Option<Instant> {
-    let timeout = grpc_timeout(metadata)?;
+    let timeout = grpc_timeout(metadata).ok()??;
     Instant::now().checked_add(timeout.saturating_sub(ANSWER_MARGIN.max(timeout / 10)))
 }
 

@@ -105,6 +105,7 @@ fn undecided(error: Error) -> Error {
         | Error::Removed { .. }
         | Error::Exhausted { .. }
         | Error::Capped { .. }
+        | Error::Late
         | Error::Unfinished { .. } => Error::unavailable("the request could not be decided"),
     }
 }

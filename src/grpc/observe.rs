@@ -115,14 +115,15 @@ where
         let begin = Instant::now();
         let method = Arc::clone(self.layer.methods.find(request.uri().path()));
         let mut call = Call { method, begin, span: None, request_id: None, code: None, seat: None };
-        let start = match call.enter_load(self.layer.load.as_ref()) {
-            Ok(start) => start,
+        let entered = call.enter(request.headers(), self.layer.load.as_ref());
+        let (start, asked) = match entered {
+            Ok(entered) => entered,
             Err(refusal) => {
                 let start = Start::Refused(Box::new(refusal));
                 return Observing { inner: None, call: Some(call), deadline: None, sleep: None, start };
             }
         };
-        let longest = [grpc_timeout(request.headers()), self.layer.longest].into_iter().flatten().min();
+        let longest = [asked, self.layer.longest].into_iter().flatten().min();
         match call.method.kind {
             Kind::Administrative => {
                 if let (Flow::Call, Some(load)) = (call.method.flow, &self.layer.load) {
@@ -140,7 +141,7 @@ where
             }
         }
         let inner = {
-            let _entered = call.enter();
+            let _entered = call.span();
             self.inner.call(request)
         };
         let deadline = longest.and_then(|longest| begin.checked_add(longest));
@@ -198,14 +199,14 @@ where
         let since = this.call.as_ref().map(|call| call.begin);
         if let Some(refusal) = std::mem::take(this.start).begin(since, *this.deadline) {
             this.inner.set(None);
-            return Poll::Ready(Ok(observed(refusal, this.call.take())));
+            return Poll::Ready(Ok(observed(refusal, this.call.take(), None)));
         }
         let Some(inner) = this.inner.as_mut().as_pin_mut() else {
             // Asked again after it has answered.
             return Poll::Pending;
         };
         let polled = {
-            let _entered = this.call.as_ref().and_then(Call::enter);
+            let _entered = this.call.as_ref().and_then(Call::span);
             inner.poll(context)
         };
         let response = match polled {
@@ -227,7 +228,7 @@ where
                 }
             }
         };
-        Poll::Ready(Ok(observed(response, this.call.take())))
+        Poll::Ready(Ok(observed(response, this.call.take(), *this.deadline)))
     }
 }
 
@@ -263,13 +264,30 @@ impl Start {
 
 /// The answer to a call whose deadline has passed.
 fn late<R>() -> Response<Option<R>> {
+    is_late().into_http::<()>().map(|()| None)
+}
+
+fn is_late() -> Status {
     let details = ErrorDetails::with_error_info("DEADLINE_EXCEEDED", "keyward.v1", HashMap::new());
-    let status = Status::with_error_details(Code::DeadlineExceeded, "the deadline has passed", details);
-    status.into_http::<()>().map(|()| None)
+    Status::with_error_details(Code::DeadlineExceeded, "the deadline has passed", details)
+}
+
+/// The end of an answer that had begun when the deadline passed.
+fn late_trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // What does not fit into a header is left out, and the code is in it at least.
+    if is_late().add_header(&mut trailers).is_err() {
+        trailers.insert(GRPC_STATUS, HeaderValue::from(Code::DeadlineExceeded as i32));
+    }
+    trailers
 }
 
 /// Ends the call if its code is known with the headers, and otherwise leaves that to the body.
-fn observed<R: Body>(mut response: Response<Option<R>>, mut call: Option<Call>) -> Response<ObservedBody<R>> {
+fn observed<R: Body>(
+    mut response: Response<Option<R>>,
+    mut call: Option<Call>,
+    deadline: Option<Instant>,
+) -> Response<ObservedBody<R>> {
     if let Some(request_id) = call.as_ref().and_then(|call| call.request_id.as_deref())
         && let Ok(value) = HeaderValue::from_str(request_id)
     {
@@ -281,7 +299,7 @@ fn observed<R: Body>(mut response: Response<Option<R>>, mut call: Option<Call>) 
     {
         call.end(code);
     }
-    response.map(|inner| ObservedBody::new(inner, call))
+    response.map(|inner| ObservedBody::new(inner, call, deadline))
 }
 
 /// The status code in headers or trailers, if there is one; what tonic says by itself becomes what it is.
@@ -330,6 +348,21 @@ struct Call {
 }
 
 impl Call {
+    /// How it starts, and how long it may take; or an answer that says why it does not.
+    fn enter(&mut self, headers: &HeaderMap, load: Option<&Arc<Load>>) -> Result<(Start, Option<Duration>), HeaderMap> {
+        let start = self.enter_load(load)?;
+        match (grpc_timeout(headers), self.method.flow) {
+            (Ok(timeout), _) => Ok((start, timeout)),
+            // Envoy and who asks for health are answered whatever they say.
+            (Err(Malformed), Flow::Always) => Ok((start, None)),
+            (Err(Malformed), Flow::Call | Flow::Stream | Flow::Watch) => {
+                let rule = "must be at most eight digits and one of H, M, S, m, u and n";
+                let status = Status::from(Error::invalid(GRPC_TIMEOUT, rule));
+                Err(status.into_http::<()>().into_parts().0.headers)
+            }
+        }
+    }
+
     /// Takes what of a listener it needs before it is begun, or an answer that says there is none.
     fn enter_load(&mut self, load: Option<&Arc<Load>>) -> Result<Start, HeaderMap> {
         let Some(load) = load else { return Ok(Start::Begun) };
@@ -341,7 +374,7 @@ impl Call {
         Ok(Start::Begun)
     }
 
-    fn enter(&self) -> Option<tracing::span::Entered<'_>> {
+    fn span(&self) -> Option<tracing::span::Entered<'_>> {
         self.span.as_ref().map(Span::enter)
     }
 
@@ -401,9 +434,20 @@ fn request_id(headers: &HeaderMap) -> String {
         .unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
 }
 
-/// The client's deadline: at most eight digits and a unit.
-pub(super) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let (unit, digits) = headers.get(GRPC_TIMEOUT)?.as_bytes().split_last()?;
+/// A `grpc-timeout` that says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// The client's deadline, if it has one: at most eight digits and a unit.
+pub(super) fn grpc_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
+    match headers.get(GRPC_TIMEOUT) {
+        Some(value) => span(value.as_bytes()).map(Some).ok_or(Malformed),
+        None => Ok(None),
+    }
+}
+
+fn span(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

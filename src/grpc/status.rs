@@ -51,6 +51,7 @@ impl From<Error> for Status {
                 let committed = committed.iter().map(|revision| ("committed_revision", revision.to_string())).collect();
                 (Code::Unavailable, "CANNOT_DECIDE", committed)
             }
+            Error::Late => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", vec![]),
             Error::Unfinished { revision, outstanding } => {
                 let committed = ("committed_revision", revision.to_string());
                 let outstanding = ("outstanding_replicas", outstanding.join(","));
@@ -91,6 +92,7 @@ impl From<Error> for Status {
             | Error::Conflict { .. }
             | Error::Precondition { .. }
             | Error::Removed { .. }
+            | Error::Late
             | Error::Unfinished { .. } => {}
         }
         Status::with_error_details(code, clip(&message), details)

@@ -114,7 +114,8 @@ impl BarrierMeter {
                 | Error::Precondition { .. }
                 | Error::Removed { .. }
                 | Error::Exhausted { .. }
-                | Error::Capped { .. },
+                | Error::Capped { .. }
+                | Error::Late,
             ) => &self.unreadable,
         };
         histogram.record(waited.as_secs_f64());

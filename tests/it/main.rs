@@ -26,6 +26,8 @@ mod check;
 mod cli;
 mod client;
 mod commits;
+mod deadlines;
+mod depth;
 mod descent;
 mod doctor;
 mod durability;

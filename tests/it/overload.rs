@@ -21,7 +21,10 @@ use tonic_types::StatusExt as _;
 const QUEUED: u32 = 128;
 const QUEUE_TIME: &str = "100ms";
 /// How many calls of administration it carries out at once.
-const IN_FLIGHT: u32 = 4;
+const IN_FLIGHT: u32 = 8;
+/// How many revoke keys, and how many make some.
+const REVOKERS: usize = 8;
+const MAKERS: usize = 16;
 
 const KEYS: usize = 400;
 const CALLS_OF_ONE_CONNECTION: usize = 128;
@@ -129,9 +132,9 @@ impl World {
         latencies
     }
 
-    /// Revokes one key after the other, each until it was acknowledged.
-    async fn keep_revoking(self: Arc<Self>, root: Client) {
-        for key in &self.keys[..KEYS / 2] {
+    /// Revokes one key after the other, each until it was acknowledged: every so-manyth of the first half.
+    async fn keep_revoking(self: Arc<Self>, root: Client, first: usize) {
+        for key in self.keys[..KEYS / 2].iter().skip(first).step_by(REVOKERS) {
             key.state.store(ENDING, Ordering::SeqCst);
             loop {
                 if self.is_over() {
@@ -203,11 +206,17 @@ async fn overload(world: &Arc<World>, server: &Process, root: &str, callers: usi
         asking.spawn(Arc::clone(world).keep_asking(channel, number as u64));
     }
     let mut others = JoinSet::new();
-    others.spawn(Arc::clone(world).keep_revoking(Client::at(server.admin(), root)));
-    for _ in 0..4 * IN_FLIGHT {
+    for first in 0..REVOKERS {
+        others.spawn(Arc::clone(world).keep_revoking(Client::at(server.admin(), root), first));
+    }
+    for _ in 0..MAKERS {
         others.spawn(Arc::clone(world).keep_making(Client::at(server.admin(), root)));
     }
     tokio::time::sleep(span).await;
+    // However slow the machine is, some of it is to happen meanwhile.
+    while world.tally.get()[4] == 0 || world.tally.get()[5] == 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     world.is_over.store(1, Ordering::Relaxed);
     others.join_all().await;
     asking.join_all().await.into_iter().flatten().collect()
@@ -235,7 +244,7 @@ async fn with_far_more_calls_than_it_can_answer_every_answer_is_right_and_it_rec
     let mut latencies = overload(&world, &server, root_credential.trim(), callers, span).await;
     latencies.sort_unstable();
     let [allowed, denied, turned_away, undecided, revoked, made] = world.tally.get();
-    assert!(allowed > 0 && denied > 0 && made > 0, "{:?}", world.tally.get());
+    assert!(allowed > 0 && denied > 0, "{:?}", world.tally.get());
     assert_eq!(shed(&server) - before, turned_away, "what was turned away is what was told so");
     assert!(turned_away > 0, "there was room for all of them");
 
