@@ -3,6 +3,7 @@
 //! Errors name the flag and never repeat a value that may be a secret.
 
 mod address;
+mod caps;
 mod database;
 mod ext_authz;
 mod file;
@@ -11,9 +12,11 @@ mod mail;
 mod transport;
 mod value;
 
+use crate::domain::cap::Caps;
 use crate::domain::route::RouteText;
 use crate::error::{Error, Result, Violation};
 pub use address::Address;
+pub use caps::CapText;
 pub use database::DatabaseUrl;
 use database::SCHEMES;
 pub use ext_authz::ExtAuthzConfig;
@@ -158,6 +161,34 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SPAN", env = "KEYWARD_MAX_CONNECTION_AGE", hide_env_values = true)]
     pub max_connection_age: Option<String>,
 
+    /// How many calls may wait for each core before more are turned away [default: 4096]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_QUEUED_CALLS", hide_env_values = true)]
+    pub max_queued_calls: Option<usize>,
+
+    /// How long a call may have waited for a core before it is turned away, if many wait [default: 500ms]
+    #[arg(long, value_name = "SPAN", env = "KEYWARD_MAX_QUEUE_TIME", hide_env_values = true)]
+    pub max_queue_time: Option<String>,
+
+    /// How many calls the admin listener carries out at once before more are turned away [default: 1024]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_ADMIN_MAX_IN_FLIGHT", hide_env_values = true)]
+    pub admin_max_in_flight: Option<usize>,
+
+    /// How many streams a listener has open at most; those of health are counted apart [default: 1024]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_STREAMS", hide_env_values = true)]
+    pub max_streams: Option<usize>,
+
+    /// How many regular keys a tenant may have, or unlimited; revoked and deleted ones do not count [default: 10000000]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_KEYS_PER_TENANT", hide_env_values = true)]
+    pub max_keys_per_tenant: Option<CapText>,
+
+    /// How many applications a tenant may have, or unlimited; deleted ones do not count [default: 100000]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_APPLICATIONS_PER_TENANT", hide_env_values = true)]
+    pub max_applications_per_tenant: Option<CapText>,
+
+    /// How many opaque access tokens a tenant may have in force, or unlimited [default: 1000000]
+    #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_TOKENS_PER_TENANT", hide_env_values = true)]
+    pub max_tokens_per_tenant: Option<CapText>,
+
     /// Who is let in by --check-auth=mtls: only in the file, as `[[clients]]`.
     #[arg(skip)]
     pub clients: Vec<ClientEntry>,
@@ -257,6 +288,8 @@ pub struct Config {
     pub admin_plaintext: bool,
     /// How listeners are reached.
     pub transport: TransportConfig,
+    /// How many things a tenant may have.
+    pub caps: Caps,
     /// What a Check is for if it does not say.
     pub audience: Vec<String>,
     /// How requests are read that Envoy asks about.
@@ -296,8 +329,10 @@ impl Config {
         let mail = mail::checked(&mut broken, &args, &file, database_url.folder());
         let ext_authz = ext_authz::checked(&mut broken, &args, &file);
         let transport = transport::checked(&mut broken, &args, &file);
+        let caps = caps::checked(&mut broken, &args, &file);
         let config = Self {
             database_url,
+            caps,
             mail,
             ext_authz,
             transport,

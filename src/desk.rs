@@ -3,6 +3,7 @@
 //! and waits until the index has it. Knows neither gRPC nor SQL. Mutations are run by [`detached`].
 
 pub mod applications;
+pub mod caps;
 pub mod diagnosis;
 pub mod events;
 pub mod import;
@@ -34,9 +35,10 @@ use crate::error::{Error, Result};
 use crate::keyring::Keyring;
 use crate::replica::Ledger;
 use crate::store::{Committed, Draft, Entry, Replay, RowDirectory, Store, Wants};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// How long a credential of another replica is waited for at most.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +58,8 @@ pub struct Desk {
     pub keyring: Keyring,
     /// How many tokens may be made of what.
     pub mints: tokens::Mints,
+    /// How many things a tenant may have.
+    pub caps: caps::TenantCaps,
     /// Where passwords are hashed.
     pub passwords: passwords::Passwords,
     /// How often somebody may try to sign in.
@@ -73,7 +77,14 @@ pub struct Call {
     pub client: Option<String>,
     /// By when its answer must be on its way, if it has said so.
     pub deadline: Option<Instant>,
+    /// What it takes of its listener, until the last of it is done.
+    pub held: Option<Arc<dyn Held>>,
 }
+
+/// Something that is only held and let go of.
+pub trait Held: fmt::Debug + Send + Sync {}
+
+impl<T: fmt::Debug + Send + Sync> Held for T {}
 
 impl Call {
     /// What an event tells, and by whose connection it came about.
@@ -170,9 +181,18 @@ impl Desk {
         self.edit_with(caller, call, Wants::of(caller.proof()).key(&name.tenant, &name.id)).await
     }
 
+    /// Waits for the turn to write, but not beyond the deadline.
+    pub(crate) async fn begin(&self, wants: Wants, deadline: Option<Instant>) -> Result<Draft> {
+        let beginning = self.store.begin_with(wants);
+        match deadline {
+            Some(deadline) => timeout_at(deadline, beginning).await.map_err(|_| Error::Late)?,
+            None => beginning.await,
+        }
+    }
+
     /// The same of one that will read what it `wants`.
     pub(crate) async fn edit_with(&self, caller: &Caller, call: Call, wants: Wants) -> Result<Edit<'_>> {
-        let draft = self.store.begin_with(wants).await?;
+        let draft = self.begin(wants, call.deadline).await?;
         let actor = draft.readmit(caller.proof(), &caller.query()).await?;
         Ok(Edit {
             desk: self,
@@ -200,7 +220,7 @@ impl Desk {
         self.ledger.caught_up(deadline.map_or(longest, |deadline| deadline.min(longest))).await
     }
 
-    /// Commits, and waits until it is in force: on every replica if it takes something away, and otherwise on this one.
+    /// Commits, unless a tenant would have too much, and waits until it is in force: on every replica if it takes something away, and otherwise on this one.
     /// Answers with the revision.
     pub(crate) async fn commit(
         &self,
@@ -210,6 +230,7 @@ impl Desk {
         replay: Option<Replay>,
         deadline: Option<Instant>,
     ) -> Result<i64> {
+        self.caps.judge(&draft, entry.kind, &changes).await?;
         let narrows = draft.narrows(&changes, self.ledger.bound());
         let Committed { revision, chain } = draft.commit(changes, entry, replay).await?;
         if narrows {

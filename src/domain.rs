@@ -4,6 +4,7 @@
 pub mod actor;
 pub mod application;
 pub mod bucket;
+pub mod cap;
 pub mod change;
 pub mod clock;
 pub mod credential;

@@ -71,6 +71,17 @@ pub enum Error {
         /// When to try again, if that helps.
         retry_after: Option<Duration>,
     },
+    /// Make room, or have the cap raised: the tenant has as many of something as it may.
+    Capped {
+        /// The name of the tenant.
+        tenant: String,
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        cap: String,
+        /// How it is mended.
+        remedy: String,
+    },
     /// Try again later: Keyward cannot decide, or cannot reach its database.
     Unavailable {
         /// What is away.
@@ -78,6 +89,8 @@ pub enum Error {
         /// The revision that was committed all the same, if one was.
         committed: Option<i64>,
     },
+    /// The deadline came before its turn: nothing was changed.
+    Late,
     /// It was committed, and the deadline came before every replica had confirmed it: do it again, or look who is silent.
     Unfinished {
         /// The revision that was committed.
@@ -143,10 +156,14 @@ impl fmt::Display for Error {
                 "events up to revision {last} were removed, since they are older than they are kept; go on after {last}"
             ),
             Self::Exhausted { limit, .. } => write!(f, "limit reached: {limit}"),
+            Self::Capped { tenant, what, cap, remedy } => {
+                write!(f, "{tenant} would have more than {cap} {what}, which is the most it may have: {remedy}")
+            }
             Self::Unavailable { what, committed: None } => write!(f, "cannot decide: {what}"),
             Self::Unavailable { what, committed: Some(revision) } => {
                 write!(f, "committed as revision {revision}, but not confirmed: {what}")
             }
+            Self::Late => f.write_str("the deadline has passed before it was its turn: nothing was changed"),
             Self::Unfinished { revision, outstanding } => {
                 let silent = outstanding.join(", ");
                 write!(f, "committed as revision {revision}, but not confirmed by every replica in time: {silent}")

@@ -14,6 +14,7 @@ mod ext_authz;
 pub mod health;
 mod import;
 mod keys;
+pub mod load;
 pub mod observe;
 pub mod peer;
 pub mod rpcs;

@@ -17,6 +17,7 @@ use crate::check::Index;
 use crate::clock::Clock;
 use crate::config::{Address, CheckAuth, Config, DatabaseUrl, ServeArgs};
 use crate::desk::Desk;
+use crate::desk::caps::{CapState, TenantCaps};
 use crate::desk::diagnosis::Deployment;
 use crate::desk::passwords::Passwords;
 use crate::desk::sign_ins::SignIns;
@@ -26,6 +27,7 @@ use crate::domain::lease::Timing;
 use crate::error::{Error, Result};
 use crate::grpc::arrive::ArriveLayer;
 use crate::grpc::health::Health;
+use crate::grpc::load::Load;
 use crate::grpc::observe::ObserveLayer;
 use crate::grpc::peer::Clients;
 use crate::grpc::services::Services;
@@ -44,7 +46,7 @@ use crate::proto::v1::token_service_server::TokenServiceServer;
 use crate::proto::v1::user_service_server::UserServiceServer;
 use crate::replica::{Ledger, follow, settle_from_outside};
 use crate::store::Store;
-use crate::telemetry::{Gauges, Listener, ReplicaState, Telemetry};
+use crate::telemetry::{CapGauge, Gauges, Listener, ReplicaState, Telemetry};
 pub use adopt::AdoptArgs;
 use listen::{App, Listeners};
 pub use migrate::MigrateArgs;
@@ -162,7 +164,8 @@ impl Server {
         let master = signing::establish(&store, &config).await?;
         let index = Arc::new(Index::default());
         let ledger = follow(store.clone(), Arc::clone(&index), &clock, Timing::new(store.lease())).await?;
-        telemetry.show(gauges(&index, &ledger, &listeners));
+        let caps = TenantCaps::new(config.caps);
+        telemetry.show(gauges(&index, &ledger, &listeners, &caps));
         let barrier = telemetry.instruments().barrier.clone();
         ledger.watch_waits(move |ended, waited| barrier.record(ended, waited));
 
@@ -176,6 +179,7 @@ impl Server {
             clock: clock.clone(),
             keyring,
             mints: Mints::default(),
+            caps: caps.clone(),
             passwords,
             sign_ins,
         };
@@ -185,7 +189,11 @@ impl Server {
         let mut tasks = JoinSet::new();
 
         let arrive = ArriveLayer::new(Arc::clone(&index), ledger.clone());
-        let layers = (ObserveLayer::new(telemetry.instruments()), arrive);
+        let observe = ObserveLayer::new(telemetry.instruments());
+        let layers = |listener| {
+            let load = Load::new(listener, &config.transport.limits, telemetry.instruments().shed.clone());
+            (observe.clone().with_load(load), arrive.clone())
+        };
         let decisions = &telemetry.instruments().decisions;
         let ext_authz_config = Arc::new(config.ext_authz.clone());
         let check = |door| {
@@ -208,14 +216,14 @@ impl Server {
         // First, since its address is the issuer that the others name unless one is given.
         let ops_addr = listeners.open(&mut tasks, Listener::Ops, &config.ops_addr, App::http(ops), &stopped).await?;
         index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
-        let (data, admin) = (App::grpc(data, layers.clone()), App::grpc(admin, layers));
+        let (data, admin) = (App::grpc(data, layers(Listener::Data)), App::grpc(admin, layers(Listener::Admin)));
         let data_addr = listeners.open(&mut tasks, Listener::Data, &config.data_addr, data, &stopped).await?;
         let admin_addr = listeners.open(&mut tasks, Listener::Admin, &config.admin_addr, admin, &stopped).await?;
         tasks.spawn(post.run(stopped.clone()));
         let meter = telemetry.instruments().usage.clone();
         let usage = Usage::new(&store, Arc::clone(&index), clock.clone(), meter).await?;
         tasks.spawn(usage.clone().run(stopped.clone()));
-        tasks.spawn(upkeep::sweep(store.clone(), usage.clone(), clock.clone(), stopped.clone()));
+        tasks.spawn(upkeep::sweep(store.clone(), usage.clone(), caps, clock.clone(), stopped.clone()));
         if let Some(retention) = config.event_retention {
             let (store, index, clock) = (store.clone(), Arc::clone(&index), clock.clone());
             tasks.spawn(upkeep::expire_events(store, index, clock, retention, stopped.clone()));
@@ -326,9 +334,9 @@ impl Server {
     }
 }
 
-fn gauges(index: &Arc<Index>, ledger: &Ledger, listeners: &Listeners) -> Gauges {
+fn gauges(index: &Arc<Index>, ledger: &Ledger, listeners: &Listeners, caps: &TenantCaps) -> Gauges {
     let (credentials, revision, is_serving) = (Arc::clone(index), Arc::clone(index), Arc::clone(index));
-    let ledger = ledger.clone();
+    let (ledger, caps) = (ledger.clone(), caps.clone());
     Gauges {
         credentials: Box::new(move || credentials.credential_count()),
         revision: Box::new(move || revision.applied()),
@@ -345,6 +353,15 @@ fn gauges(index: &Arc<Index>, ledger: &Ledger, listeners: &Listeners) -> Gauges 
             }
         }),
         certificates: Box::new(listeners.certificates()),
+        caps: Arc::new(move || {
+            let states = caps.states().into_iter();
+            let gauge = |state: CapState| CapGauge {
+                kind: state.counted.as_str(),
+                refused: state.refused,
+                fullest: state.fullest,
+            };
+            states.map(gauge).collect()
+        }),
     }
 }
 

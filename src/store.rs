@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks to the database")]
 
 mod chain;
+mod counts;
 mod draft;
 mod entity;
 mod failure;

@@ -2,17 +2,20 @@
 //! OTLP if an endpoint is set. Absent: who is asked and what is answered; only counts leave, never a credential, a
 //! digest or a statement. Instruments are made once, here, and handed out.
 
+mod caps;
 mod connections;
 mod decisions;
 mod log;
 mod mail;
 mod propagation;
 mod replica;
+mod shed;
 mod usage;
 
 use crate::config::Config;
 use crate::domain::clock::Time;
 use crate::error::{Error, Result};
+pub use caps::{CapGauge, CapGauges};
 pub use connections::{ConnectionMeter, Listener, Refusal};
 pub use decisions::{Decisions, Surface};
 pub use mail::{MailMeter, MailOutcome};
@@ -26,6 +29,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::TextEncoder;
 pub use propagation::{is_sampled, remote_context};
 pub use replica::{BarrierMeter, ReplicaState};
+pub use shed::{Shed, ShedMeter};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -69,6 +73,8 @@ pub struct Instruments {
     pub barrier: BarrierMeter,
     /// `keyward.usage.*`.
     pub usage: UsageMeter,
+    /// `keyward.calls.shed`.
+    pub shed: ShedMeter,
     /// `keyward.connections.*` and `keyward.tls.reloads`.
     pub connections: ConnectionMeter,
     /// Whether spans go anywhere, so that none is made in vain.
@@ -101,6 +107,8 @@ pub struct Gauges {
     pub replica: Box<dyn Fn() -> ReplicaState + Send + Sync>,
     /// `keyward.tls.certificate.expiry`: which listeners show a certificate, and until when it is good.
     pub certificates: Box<dyn Fn() -> Vec<(&'static str, Time)> + Send + Sync>,
+    /// `keyward.caps.*`.
+    pub caps: CapGauges,
 }
 
 impl std::fmt::Debug for Gauges {
@@ -171,6 +179,7 @@ impl Telemetry {
             mail: MailMeter::exported_by(&meter),
             barrier: BarrierMeter::exported_by(&meter),
             usage: UsageMeter::exported_by(&meter),
+            shed: ShedMeter::exported_by(&meter),
             connections: ConnectionMeter::exported_by(&meter),
             is_tracing: tracer_provider.is_some(),
         };
@@ -189,7 +198,7 @@ impl Telemetry {
 
     /// Shows the state of the index and of the replica. Once: a second call would show each gauge twice.
     pub fn show(&self, gauges: Gauges) {
-        let Gauges { credentials, revision, is_serving, replica, certificates } = gauges;
+        let Gauges { credentials, revision, is_serving, replica, certificates, caps } = gauges;
         let gauge = |name, description| self.meter.i64_observable_gauge(name).with_description(description);
         gauge("keyward.index.credentials", "Credentials in memory, current and retired.")
             .with_callback(move |observer| observer.observe(credentials(), &[]))
@@ -209,6 +218,7 @@ impl Telemetry {
             })
             .build();
         replica::show(&self.meter, replica);
+        caps::show(&self.meter, &caps);
     }
 
     /// Exports what is left, without holding up the thread that asks.

@@ -154,6 +154,22 @@ fn values_that_cannot_be_read_are_refused_by_the_name_of_their_flag() {
 }
 
 #[test]
+fn a_cap_is_a_number_or_said_to_be_none() {
+    use crate::domain::cap::{Cap, Caps};
+    let caps = |words: &[&str]| load(words).unwrap().caps;
+    assert_eq!(caps(&[]), Caps::default());
+    assert_eq!(caps(&["--max-keys-per-tenant=7"]).keys, Cap::Of(7));
+    assert_eq!(caps(&["--max-tokens-per-tenant=unlimited"]).tokens, Cap::Unlimited);
+    let (_directory, path) = file("max-keys-per-tenant = 8\nmax-applications-per-tenant = 'unlimited'");
+    let told = caps(&["--config", &path, "--max-tokens-per-tenant=9"]);
+    assert_eq!(told, Caps { keys: Cap::Of(8), applications: Cap::Unlimited, tokens: Cap::Of(9) });
+    for bad in ["0", "-1", "none", "1k", ""] {
+        let flag = format!("--max-applications-per-tenant={bad}");
+        check(&[&flag], Some(("--max-applications-per-tenant", "at least 1, or unlimited")));
+    }
+}
+
+#[test]
 fn every_broken_rule_is_told_at_once() {
     let Err(Error::Invalid(violations)) = load(&["--data-addr=0.0.0.0:1", "--admin-addr=0.0.0.0:2"]) else {
         panic!("accepted")
@@ -206,6 +222,14 @@ fn a_file_is_refused_by_what_is_wrong_in_it_and_not_by_its_secrets() {
         assert!(!refusal.contains("hunter2"), "{refusal}");
     }
     check(&["--config", "/nowhere/keyward.toml"], Some(("--config", "cannot be read")));
+}
+
+#[test]
+fn a_file_that_is_nested_without_end_is_refused() {
+    for text in [format!("audience = {}", "[".repeat(100_000)), format!("routes = {}", "[{a=".repeat(100_000))] {
+        let (_directory, path) = file(&text);
+        assert!(load(&["--config", &path]).unwrap_err().to_string().contains("--config"));
+    }
 }
 
 #[test]

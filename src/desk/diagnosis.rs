@@ -57,16 +57,18 @@ pub async fn diagnose(desk: &Desk, deployment: &Deployment) -> Diagnosis {
     let status = desk.ledger.status();
     let mut findings = vec![lease(&status), lag(&status), barrier(&status)];
     let folder = deployment.mail_folder.as_deref();
-    let (who, where_to, turn, what, post) = tokio::join!(
+    let (who, where_to, turn, what, caps, post) = tokio::join!(
         replicas(desk, &status),
         database(desk),
         turn(desk),
         events(desk, status.head),
+        super::caps::diagnose(desk),
         mail(desk, folder)
     );
     findings.extend(who);
     findings.extend(where_to);
     findings.extend([turn, what, post]);
+    findings.extend(caps);
     findings.push(signing(deployment.has_master_key));
     findings.extend(deployment.exposures.iter().map(Exposure::judge));
     let time = desk.clock.now();
@@ -245,6 +247,6 @@ fn signing(has_master_key: bool) -> Finding {
     }
 }
 
-fn unreadable(check: &str, error: &crate::error::Error) -> Finding {
+pub(super) fn unreadable(check: &str, error: &crate::error::Error) -> Finding {
     Finding::problem(check, format!("could not be looked at: {error}"), "look at the database and the log")
 }

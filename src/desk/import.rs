@@ -7,6 +7,7 @@ use super::keys::{KeyParent, NewKey, beyond_application, owner_of_new};
 use super::{Call, Desk, Edit};
 use crate::check::Caller;
 use crate::domain::application::Application;
+use crate::domain::cap::Counted;
 use crate::domain::change::Change;
 use crate::domain::credential::{CredentialId, Digest};
 use crate::domain::key::{Key, KeyType, Secret};
@@ -94,12 +95,18 @@ pub async fn import(desk: Desk, caller: Caller, call: Call, batch: Batch) -> Res
     };
     let whose = Whose { owner: owner.clone(), role, application };
     let mut taken = Taken::read(&edit, &parent, &owner, &entries).await?;
+    let mut room = desk.caps.room(&edit.draft, &parent.tenant, Counted::Keys).await?;
     let mut keys: Vec<Key> = Vec::new();
     let mut already_count = 0_usize;
     for entry in entries {
         let line = entry.line;
         match taken.judge(&edit, entry, &whose).await {
+            Ok(Some(_)) if room == 0 => {
+                let reason = desk.caps.refusal(&parent.tenant, Counted::Keys).to_string();
+                refused.push(Refused { line, reason });
+            }
             Ok(Some(key)) => {
+                room = room.saturating_sub(1);
                 taken.add(&key);
                 keys.push(key);
             }

@@ -14,7 +14,7 @@ use crate::domain::tenant::Standing;
 use crate::domain::token::{SESSION_LIFE, Session};
 use crate::domain::user::User;
 use crate::error::{Error, Result};
-use crate::store::{Entry, Page};
+use crate::store::{Entry, Page, Wants};
 use serde_json::json;
 
 /// One text for no such user, for several, for one without a password, and for a wrong password.
@@ -80,7 +80,7 @@ fn refused() -> Error {
 }
 
 async fn open(desk: Desk, call: Call, proven: Proven) -> Result<SignedIn> {
-    let draft = desk.store.begin().await?;
+    let draft = desk.begin(Wants::default(), call.deadline).await?;
     // INVARIANT (decided under the lock): it is still this one user's email, and still this password.
     let found = draft.sign_in_candidate(&proven.email, proven.tenant.as_deref()).await?;
     let (user, stored) = found.ok_or_else(refused)?;

@@ -20,7 +20,7 @@ use crate::domain::name::{TenantId, TokenId};
 use crate::domain::permission::{Grants, Pattern};
 use crate::domain::token::{AccessToken, DEFAULT_TOKEN_LIFE, Parent, Session, TokenFormat, Wanted, compile};
 use crate::error::{Error, Result};
-use crate::store::{Entry, RowDirectory};
+use crate::store::{Entry, RowDirectory, Wants};
 use serde_json::json;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -200,7 +200,7 @@ async fn create_opaque(
     narrow: Option<Grants>,
 ) -> Result<Minted> {
     let NewToken { exchange, permissions, audience, ttl, format } = new;
-    let draft = desk.store.begin().await?;
+    let draft = desk.begin(Wants::default(), call.deadline).await?;
     // Read and judged once more: the secret is the proof.
     let chain = draft.chain(&Digest::of(exchange.credential.as_bytes())).await?;
     let held = chain.as_ref().map(Chain::held);

@@ -78,7 +78,7 @@ impl ApplicationService for ApplicationApi {
         request: Request<proto::VerifyApplicationRequest>,
     ) -> Result<Response<proto::VerifyApplicationResponse>, Status> {
         self.throttle.pass(&caller::source_ip(&request))?;
-        let call = caller::call_of(&request);
+        let call = caller::call_of(&request)?;
         let proto::VerifyApplicationRequest { name, verification_token, etag } = request.into_inner();
         let name = named(&name).ok_or_else(applications::refused_token)?;
         let token = Digest::of(verification_token.as_bytes());

@@ -2,13 +2,14 @@
 //! What is decided here from memory is decided once more under the head lock: this is for an answer before the request
 //! is looked at, that one is for the truth.
 
+use super::load::Load;
 use super::observe::grpc_timeout;
 use super::peer::Identity;
 use super::rpcs::{Admission, Rpc};
 use crate::check::{Caller, Index};
 use crate::clock::Clock;
 use crate::desk::keys::KeyParent;
-use crate::desk::{ApplicationName, Call, KeyName, UserName};
+use crate::desk::{ApplicationName, Call, Held, KeyName, UserName};
 use crate::domain::decision::Query;
 use crate::domain::name::{ApplicationId, Collection, KeyId, Owner, Path, TenantId, UserId};
 use crate::domain::policy::{Demand, Directory, Whose};
@@ -42,19 +43,25 @@ pub(crate) struct Admitted {
     rpc: Rpc,
 }
 
-/// Where a request came from, and under which id it is traced.
-pub(crate) fn call_of<T>(request: &Request<T>) -> Call {
-    Call {
+/// Where a request came from, and under which id it is traced. It counts as under way until that is dropped; an error if
+/// too many are.
+pub(crate) fn call_of<T>(request: &Request<T>) -> Result<Call> {
+    let held = match request.extensions().get::<Arc<Load>>() {
+        Some(load) => Some(Arc::new(load.begin()?) as Arc<dyn Held>),
+        None => None,
+    };
+    Ok(Call {
+        held,
         request_id: request_id(request.extensions()),
         source_ip: source_ip(request),
         client: Identity::of(request.extensions()).map(|identity| identity.as_str().to_owned()),
         deadline: deadline_of(request.metadata().as_ref()),
-    }
+    })
 }
 
 /// The moment by which the answer must be on its way: from the call's `grpc-timeout`, if it has one.
 pub(crate) fn deadline_of(metadata: &HeaderMap) -> Option<Instant> {
-    let timeout = grpc_timeout(metadata)?;
+    let timeout = grpc_timeout(metadata).ok()??;
     Instant::now().checked_add(timeout.saturating_sub(ANSWER_MARGIN.max(timeout / 10)))
 }
 
@@ -106,7 +113,7 @@ fn secret_key(metadata: &MetadataMap) -> Result<&str> {
 impl Gate {
     /// Admits the caller of a request.
     pub(crate) fn admit<T>(&self, request: &Request<T>, rpc: Rpc) -> Result<Admitted> {
-        let call = call_of(request);
+        let call = call_of(request)?;
         let caller = self.admit_metadata(request.metadata(), &call.source_ip)?;
         let admitted = Admitted { caller, call, rpc };
         match rpc.admission {

@@ -104,6 +104,8 @@ fn undecided(error: Error) -> Error {
         | Error::Precondition { .. }
         | Error::Removed { .. }
         | Error::Exhausted { .. }
+        | Error::Capped { .. }
+        | Error::Late
         | Error::Unfinished { .. } => Error::unavailable("the request could not be decided"),
     }
 }

@@ -241,7 +241,7 @@ impl KeyService for KeyApi {
         request: Request<proto::RevokeCredentialsRequest>,
     ) -> Result<Response<proto::RevokeCredentialsResponse>, Status> {
         self.throttle.pass(&caller::source_ip(&request))?;
-        let call = caller::call_of(&request);
+        let call = caller::call_of(&request)?;
         let proto::RevokeCredentialsRequest { credentials, reason } = request.into_inner();
         let reason = convert::revocation_reason(reason)?;
         if credentials.is_empty() || credentials.len() > MAX_BATCH {

@@ -5,6 +5,7 @@
 mod body;
 mod methods;
 
+use super::load::{Flow, Load, Queued, Seat, Turn};
 use crate::error::Error;
 use crate::telemetry::{Instruments, is_sampled, remote_context};
 pub use body::ObservedBody;
@@ -50,13 +51,20 @@ pub struct ObserveLayer {
     methods: Arc<Methods>,
     is_tracing: bool,
     longest: Option<Duration>,
+    load: Option<Arc<Load>>,
 }
 
 impl ObserveLayer {
     /// Every method of the descriptor sets, its labels bound at zero.
     pub fn new(instruments: &Instruments) -> Self {
         let methods = Arc::new(Methods::new(&instruments.call_duration));
-        Self { methods, is_tracing: instruments.is_tracing, longest: None }
+        Self { methods, is_tracing: instruments.is_tracing, longest: None, load: None }
+    }
+
+    /// With limits on how many calls there may be: of one listener.
+    #[must_use]
+    pub fn with_load(self, load: Arc<Load>) -> Self {
+        Self { load: Some(load), ..self }
     }
 
     /// With a limit on how long any answer may take to begin; a client's own deadline can only be shorter. Instead of
@@ -82,6 +90,14 @@ pub struct Observe<S> {
     layer: ObserveLayer,
 }
 
+impl<S: Clone> Observe<S> {
+    /// The same for another thread that answers: what waits there is counted apart.
+    pub fn of_another(&self) -> Self {
+        let load = self.layer.load.as_ref().map(|load| load.of_another());
+        Self { inner: self.inner.clone(), layer: ObserveLayer { load, ..self.layer.clone() } }
+    }
+}
+
 impl<S, B, R> Service<Request<B>> for Observe<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
@@ -98,10 +114,21 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let begin = Instant::now();
         let method = Arc::clone(self.layer.methods.find(request.uri().path()));
-        let longest = [grpc_timeout(request.headers()), self.layer.longest].into_iter().flatten().min();
-        let mut call = Call { method, begin, span: None, request_id: None, code: None };
+        let mut call = Call { method, begin, span: None, request_id: None, code: None, seat: None };
+        let entered = call.enter(request.headers(), self.layer.load.as_ref());
+        let (start, asked) = match entered {
+            Ok(entered) => entered,
+            Err(refusal) => {
+                let start = Start::Refused(Box::new(refusal));
+                return Observing { inner: None, call: Some(call), deadline: None, sleep: None, start };
+            }
+        };
+        let longest = [asked, self.layer.longest].into_iter().flatten().min();
         match call.method.kind {
             Kind::Administrative => {
+                if let (Flow::Call, Some(load)) = (call.method.flow, &self.layer.load) {
+                    request.extensions_mut().insert(Arc::clone(load));
+                }
                 let request_id = request_id(request.headers());
                 call.span = Some(self.span(&call.method, &request_id, request.headers()));
                 request.extensions_mut().insert(RequestId(request_id.clone()));
@@ -116,11 +143,11 @@ where
             }
         }
         let inner = {
-            let _entered = call.enter();
+            let _entered = call.span();
             self.inner.call(request)
         };
         let deadline = longest.and_then(|longest| begin.checked_add(longest));
-        Observing { inner, call: Some(call), deadline, sleep: None }
+        Observing { inner: Some(inner), call: Some(call), deadline, sleep: None, start }
     }
 }
 
@@ -153,8 +180,9 @@ pin_project! {
     #[derive(Debug)]
     pub struct Observing<F> {
         #[pin]
-        inner: F,
+        inner: Option<F>,
         call: Option<Call>,
+        start: Start,
         deadline: Option<Instant>,
         // Made when the answer is not there at once: most of them are.
         #[pin]
@@ -171,9 +199,18 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let since = this.call.as_ref().map(|call| call.begin);
+        if let Some(refusal) = std::mem::take(this.start).begin(since, *this.deadline) {
+            this.inner.set(None);
+            return Poll::Ready(Ok(observed(refusal, this.call.take(), None)));
+        }
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+            // Asked again after it has answered.
+            return Poll::Pending;
+        };
         let polled = {
-            let _entered = this.call.as_ref().and_then(Call::enter);
-            this.inner.poll(context)
+            let _entered = this.call.as_ref().and_then(Call::span);
+            inner.poll(context)
         };
         let response = match polled {
             Poll::Ready(Ok(response)) => response.map(Some),
@@ -194,19 +231,66 @@ where
                 }
             }
         };
-        Poll::Ready(Ok(observed(response, this.call.take())))
+        Poll::Ready(Ok(observed(response, this.call.take(), *this.deadline)))
+    }
+}
+
+/// How far a call has come.
+#[derive(Debug, Default)]
+enum Start {
+    /// It waits for its turn.
+    Queued(Queued),
+    /// It was turned away.
+    Refused(Box<HeaderMap>),
+    /// It is under way.
+    #[default]
+    Begun,
+}
+
+impl Start {
+    /// Begins it; an answer if it is over already.
+    fn begin<R>(self, since: Option<Instant>, deadline: Option<Instant>) -> Option<Response<Option<R>>> {
+        let refusal = match self {
+            Self::Begun => return None,
+            Self::Refused(refusal) => *refusal,
+            Self::Queued(queued) => match queued.begin(since, deadline) {
+                Turn::Begin => return None,
+                Turn::Late => return Some(late()),
+                Turn::Refuse(refusal) => refusal,
+            },
+        };
+        let mut response = Response::new(None);
+        *response.headers_mut() = refusal;
+        Some(response)
     }
 }
 
 /// The answer to a call whose deadline has passed.
 fn late<R>() -> Response<Option<R>> {
+    is_late().into_http::<()>().map(|()| None)
+}
+
+fn is_late() -> Status {
     let details = ErrorDetails::with_error_info("DEADLINE_EXCEEDED", "keyward.v1", HashMap::new());
-    let status = Status::with_error_details(Code::DeadlineExceeded, "the deadline has passed", details);
-    status.into_http::<()>().map(|()| None)
+    Status::with_error_details(Code::DeadlineExceeded, "the deadline has passed", details)
+}
+
+/// The end of an answer that had begun when the deadline passed.
+fn late_trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // What does not fit into a header is left out, and the code is in it at least.
+    if is_late().add_header(&mut trailers).is_err() {
+        trailers.insert(GRPC_STATUS, HeaderValue::from(Code::DeadlineExceeded as i32));
+    }
+    trailers
 }
 
 /// Ends the call if its code is known with the headers, and otherwise leaves that to the body.
-fn observed<R: Body>(mut response: Response<Option<R>>, mut call: Option<Call>) -> Response<ObservedBody<R>> {
+fn observed<R: Body>(
+    mut response: Response<Option<R>>,
+    mut call: Option<Call>,
+    deadline: Option<Instant>,
+) -> Response<ObservedBody<R>> {
     if let Some(request_id) = call.as_ref().and_then(|call| call.request_id.as_deref())
         && let Ok(value) = HeaderValue::from_str(request_id)
     {
@@ -218,7 +302,7 @@ fn observed<R: Body>(mut response: Response<Option<R>>, mut call: Option<Call>) 
     {
         call.end(code);
     }
-    response.map(|inner| ObservedBody::new(inner, call))
+    response.map(|inner| ObservedBody::new(inner, call, deadline))
 }
 
 /// The status code in headers or trailers, if there is one; what tonic says by itself becomes what it is.
@@ -262,10 +346,38 @@ struct Call {
     span: Option<Span>,
     request_id: Option<String>,
     code: Option<Code>,
+    /// Held until its end, if it is a stream.
+    seat: Option<Seat>,
 }
 
 impl Call {
-    fn enter(&self) -> Option<tracing::span::Entered<'_>> {
+    /// How it starts, and how long it may take; or an answer that says why it does not.
+    fn enter(&mut self, headers: &HeaderMap, load: Option<&Arc<Load>>) -> Result<(Start, Option<Duration>), HeaderMap> {
+        let start = self.enter_load(load)?;
+        match (grpc_timeout(headers), self.method.flow) {
+            (Ok(timeout), _) => Ok((start, timeout)),
+            // Envoy and who asks for health are answered whatever they say.
+            (Err(Malformed), Flow::Always) => Ok((start, None)),
+            (Err(Malformed), Flow::Call | Flow::Stream | Flow::Watch) => {
+                let rule = "must be at most eight digits and one of H, M, S, m, u and n";
+                let status = Status::from(Error::invalid(GRPC_TIMEOUT, rule));
+                Err(status.into_http::<()>().into_parts().0.headers)
+            }
+        }
+    }
+
+    /// Takes what of a listener it needs before it is begun, or an answer that says there is none.
+    fn enter_load(&mut self, load: Option<&Arc<Load>>) -> Result<Start, HeaderMap> {
+        let Some(load) = load else { return Ok(Start::Begun) };
+        match self.method.flow {
+            Flow::Always => {}
+            Flow::Call => return load.queue().map(Start::Queued),
+            Flow::Stream | Flow::Watch => self.seat = load.open(self.method.flow)?,
+        }
+        Ok(Start::Begun)
+    }
+
+    fn span(&self) -> Option<tracing::span::Entered<'_>> {
         self.span.as_ref().map(Span::enter)
     }
 
@@ -326,9 +438,20 @@ fn request_id(headers: &HeaderMap) -> String {
         .unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
 }
 
-/// The client's deadline: at most eight digits and a unit.
-pub(super) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let (unit, digits) = headers.get(GRPC_TIMEOUT)?.as_bytes().split_last()?;
+/// A `grpc-timeout` that says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// The client's deadline, if it has one: at most eight digits and a unit.
+pub(super) fn grpc_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
+    match headers.get(GRPC_TIMEOUT) {
+        Some(value) => span(value.as_bytes()).map(Some).ok_or(Malformed),
+        None => Ok(None),
+    }
+}
+
+fn span(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -39,10 +39,19 @@ impl From<Error> for Status {
             Error::Exhausted { limit, .. } => {
                 (Code::ResourceExhausted, "LIMIT_REACHED", vec![("limit", limit.clone())])
             }
+            Error::Capped { tenant, what, cap, .. } => {
+                let cap = ("cap", cap.clone());
+                (
+                    Code::ResourceExhausted,
+                    "CAP_REACHED",
+                    vec![("tenant", tenant.clone()), ("limit", (*what).to_owned()), cap],
+                )
+            }
             Error::Unavailable { committed, .. } => {
                 let committed = committed.iter().map(|revision| ("committed_revision", revision.to_string())).collect();
                 (Code::Unavailable, "CANNOT_DECIDE", committed)
             }
+            Error::Late => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", vec![]),
             Error::Unfinished { revision, outstanding } => {
                 let committed = ("committed_revision", revision.to_string());
                 let outstanding = ("outstanding_replicas", outstanding.join(","));
@@ -65,6 +74,10 @@ impl From<Error> for Status {
             Error::Exhausted { retry_after, .. } => {
                 details.set_retry_info(*retry_after);
             }
+            Error::Capped { tenant, .. } => {
+                // No RetryInfo: it does not pass by itself.
+                details.add_quota_failure_violation(tenant.clone(), clip(&message));
+            }
             Error::Unavailable { .. } => {
                 details.set_retry_info(Some(RETRY_UNAVAILABLE));
             }
@@ -79,6 +92,7 @@ impl From<Error> for Status {
             | Error::Conflict { .. }
             | Error::Precondition { .. }
             | Error::Removed { .. }
+            | Error::Late
             | Error::Unfinished { .. } => {}
         }
         Status::with_error_details(code, clip(&message), details)

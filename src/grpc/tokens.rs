@@ -30,7 +30,7 @@ impl TokenService for TokenApi {
         &self,
         request: Request<proto::CreateTokenRequest>,
     ) -> Result<Response<proto::CreateTokenResponse>, Status> {
-        let call = caller::call_of(&request);
+        let call = caller::call_of(&request)?;
         let new = convert::new_token(request.into_inner())?;
         let minted = tokens::create(self.0.desk.clone(), call, new).await?;
         Ok(Response::new(convert::minted_out(minted)))
@@ -40,7 +40,7 @@ impl TokenService for TokenApi {
         &self,
         request: Request<proto::CreateSessionRequest>,
     ) -> Result<Response<proto::CreateSessionResponse>, Status> {
-        let call = caller::call_of(&request);
+        let call = caller::call_of(&request)?;
         let sign_in = convert::sign_in(request.into_inner())?;
         let signed_in = sessions::create(self.0.desk.clone(), call, sign_in).await?;
         Ok(Response::new(convert::signed_in_out(signed_in)))

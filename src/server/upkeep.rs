@@ -3,6 +3,7 @@
 use super::usage::Usage;
 use crate::check::Index;
 use crate::clock::Clock;
+use crate::desk::caps::TenantCaps;
 use crate::desk::events;
 use crate::error::Result;
 use crate::grpc::health::Health;
@@ -24,12 +25,24 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const FIRST_EXPIRE: Duration = Duration::from_secs(2);
 const BATCH_PAUSE: Duration = Duration::from_millis(100);
 
-/// Deletes, now and then, the rows of tokens and sessions that nobody knows any more, and old counts.
-pub(super) async fn sweep(store: Store, usage: Usage, clock: Clock, mut stopped: watch::Receiver<bool>) -> Result<()> {
+/// Deletes, now and then, the rows of tokens and sessions that nobody knows any more, and old counts; and looks how full
+/// the tenants are, for the first time at once.
+pub(super) async fn sweep(
+    store: Store,
+    usage: Usage,
+    caps: TenantCaps,
+    clock: Clock,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<()> {
+    look(&caps, &store, &clock).await;
     while timeout(SWEEP_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_err() {
         if let Err(error) = store.sweep(clock.now()).await {
             tracing::warn!("old tokens and sessions could not be swept away: {error}");
         }
+        if let Err(error) = store.sweep_counts(clock.now()).await {
+            tracing::warn!("counts of tokens that have expired could not be deleted: {error}");
+        }
+        look(&caps, &store, &clock).await;
         loop {
             match usage.prune().await {
                 Ok(true) => {}
@@ -45,6 +58,12 @@ pub(super) async fn sweep(store: Store, usage: Usage, clock: Clock, mut stopped:
         }
     }
     Ok(())
+}
+
+async fn look(caps: &TenantCaps, store: &Store, clock: &Clock) {
+    if let Err(error) = caps.look(store, clock.now()).await {
+        tracing::warn!("how full the tenants are could not be read: {error}");
+    }
 }
 
 /// Removes, now and then, the events that are older than they are kept.

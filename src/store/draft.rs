@@ -4,7 +4,7 @@
 
 use super::entity::{api_key, replay, tenant, tenant_user};
 use super::failure::sort;
-use super::group::{Cache, Ending, Turn, Wants, Wish};
+use super::group::{Cache, Ending, Turn, Wants, Wish, Work};
 use super::mail::MailMark;
 use super::open::Store;
 use super::rows;
@@ -93,6 +93,10 @@ impl Store {
 impl Draft {
     pub(super) fn transaction(&self) -> &DatabaseTransaction {
         &self.turn.work.transaction
+    }
+
+    pub(super) fn work(&self) -> &Work {
+        &self.turn.work
     }
 
     /// The time of this mutation: that at which it got the head.

@@ -19,6 +19,7 @@ pub(in crate::store) mod root_secret;
 pub(in crate::store) mod setting;
 pub(in crate::store) mod signing_key;
 pub(in crate::store) mod tenant;
+pub(in crate::store) mod tenant_count;
 pub(in crate::store) mod tenant_user;
 pub(in crate::store) mod usage_flush;
 pub(in crate::store) mod user_password;

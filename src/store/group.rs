@@ -19,6 +19,7 @@ pub use ahead::Wants;
 pub(super) use cache::Cache;
 pub(super) use queue::Groups;
 
+use super::counts::Counts;
 use super::draft::{Committed, Entry, Replay};
 use super::mail::MailMark;
 use crate::domain::change::Change;
@@ -38,6 +39,7 @@ pub(super) struct Work {
     pub(super) cache: Mutex<Cache>,
     pub(super) delayed: Mutex<Delayed>,
     pub(super) record: Mutex<Record>,
+    pub(super) counts: Mutex<Counts>,
 }
 
 /// A mutation's turn. Dropped, what it wrote is taken back and the next has its turn.

@@ -51,6 +51,7 @@ impl Store {
             cluster_id: Set(uuid::Uuid::new_v4().to_string()),
             page_token_key: Set(rand::random::<[u8; 32]>().to_vec()),
             lease_ms: Set(None),
+            counted_rev: Set(0),
         };
         ledger_head::Entity::insert(head)
             .on_conflict_do_nothing_on([ledger_head::Column::Shard])

@@ -2,7 +2,7 @@
 //! the database parses it anew each time: PostgreSQL takes rows of any number as one JSON text, the others powers of two.
 
 use super::draft::{Committed, SHARD};
-use super::entity::{api_key, ledger_head};
+use super::entity::{api_key, ledger_head, tenant_count};
 use super::failure::sort;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
@@ -94,16 +94,33 @@ impl<'a> Batch<'a> {
         insert.exec_without_returning(self.transaction).await.map_err(sort).map(drop)
     }
 
-    /// Moves the head of the ledger.
+    /// Adds these numbers to the counts that are there.
+    pub(super) async fn add_counts(&mut self, rows: Vec<tenant_count::ActiveModel>) -> Result<()> {
+        let sum = match self.transaction.get_database_backend() {
+            DbBackend::MySql => " ON DUPLICATE KEY UPDATE number = number + VALUES(number)",
+            _ => {
+                " ON CONFLICT (tenant_id, kind, end_time) DO UPDATE SET number = tenant_count.number + excluded.number"
+            }
+        };
+        if self.is_json { self.add(&rows, sum) } else { upsert(rows, sum, self.transaction).await }
+    }
+
+    /// Moves the head of the ledger; what it leads to is counted.
     pub(super) async fn move_head(&mut self, head: Committed) -> Result<()> {
         if self.is_json {
             let (revision, chain, shard) =
                 (self.place(head.revision.into()), self.place(head.chain.to_vec().into()), self.place(SHARD.into()));
-            self.parts.push(format!("UPDATE ledger_head SET rev = {revision}, chain = {chain} WHERE shard = {shard}"));
+            self.parts.push(format!(
+                "UPDATE ledger_head SET rev = {revision}, counted_rev = {revision}, chain = {chain} WHERE shard = {shard}"
+            ));
             return Ok(());
         }
-        let row =
-            ledger_head::ActiveModel { rev: Set(head.revision), chain: Set(head.chain.to_vec()), ..Default::default() };
+        let row = ledger_head::ActiveModel {
+            rev: Set(head.revision),
+            counted_rev: Set(head.revision),
+            chain: Set(head.chain.to_vec()),
+            ..Default::default()
+        };
         let moving = ledger_head::Entity::update_many().set(row).filter(ledger_head::Column::Shard.eq(SHARD));
         moving.exec(self.transaction).await.map_err(sort).map(drop)
     }

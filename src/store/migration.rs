@@ -25,6 +25,7 @@ mod m0006_passwords;
 mod m0007_mail_count;
 mod m0008_replica;
 mod m0009_usage;
+mod m0010_counts;
 mod tables;
 
 pub(in crate::store) struct Migrator;
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_mail_count::Migration),
             Box::new(m0008_replica::Migration),
             Box::new(m0009_usage::Migration),
+            Box::new(m0010_counts::Migration),
         ]
     }
 }

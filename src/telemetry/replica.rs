@@ -113,7 +113,9 @@ impl BarrierMeter {
                 | Error::Conflict { .. }
                 | Error::Precondition { .. }
                 | Error::Removed { .. }
-                | Error::Exhausted { .. },
+                | Error::Exhausted { .. }
+                | Error::Capped { .. }
+                | Error::Late,
             ) => &self.unreadable,
         };
         histogram.record(waited.as_secs_f64());

@@ -159,6 +159,7 @@ fn gauges_are_read_when_they_are_asked_for() {
             is_refusing: false,
         }),
         certificates: Box::new(|| vec![("data", crate::domain::clock::Time::from_micros(7_000_000))]),
+        caps: Arc::new(|| vec![CapGauge { kind: "keys", refused: 2, fullest: 0.75 }]),
     });
     revision.store(6, std::sync::atomic::Ordering::Relaxed);
     let text = telemetry.metrics().text().unwrap();
@@ -173,6 +174,8 @@ fn gauges_are_read_when_they_are_asked_for() {
         "keyward_barrier_outstanding_replicas 2\n",
         "keyward_barrier_waiting_mutations 3\n",
         "keyward_tls_certificate_expiry_seconds{listener=\"data\"} 7\n",
+        "keyward_caps_refused_total{kind=\"keys\"} 2\n",
+        "keyward_caps_fullest_ratio{kind=\"keys\"} 0.75\n",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

@@ -1,6 +1,7 @@
 //! One suite for all engines: SQLite, PostgreSQL, and MariaDB for MySQL too, which cannot be had here.
 
 mod audit;
+mod caps;
 mod ledger;
 mod server;
 mod start;

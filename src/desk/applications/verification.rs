@@ -12,7 +12,7 @@ use crate::domain::name::user_name;
 use crate::domain::tenant::Standing;
 use crate::domain::user::User;
 use crate::error::{Error, Result};
-use crate::store::Entry;
+use crate::store::{Entry, Wants};
 use serde_json::json;
 
 /// One text for an application that is not there and for a token that is wrong, replaced, or past its 24 hours.
@@ -54,7 +54,7 @@ pub async fn verify(desk: Desk, call: Call, name: ApplicationName, token: Digest
     let found = desk.store.application(&name.tenant, &name.id).await?;
     found.filter(|found| is_token_of(found, &token, desk.clock.now())).ok_or_else(refused_token)?;
     // INVARIANT (decided under the lock): the token is read again, as every caller's proof is.
-    let draft = desk.store.begin().await?;
+    let draft = desk.begin(Wants::default(), call.deadline).await?;
     let now = draft.now();
     let found = draft.application(&name.tenant, &name.id).await?;
     let mut application = found.filter(|found| is_token_of(found, &token, now)).ok_or_else(refused_token)?;

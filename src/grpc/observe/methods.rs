@@ -1,6 +1,7 @@
 //! The methods there are, and the histogram of each by code. What is not in a descriptor set has no label of its own:
 //! otherwise anybody could make as many as they like.
 
+use crate::grpc::load::Flow;
 use crate::proto;
 use hashbrown::HashMap;
 use opentelemetry::KeyValue;
@@ -47,14 +48,15 @@ pub(super) struct Method {
     /// `package.Service/Method`.
     pub(super) label: Arc<str>,
     pub(super) kind: Kind,
+    pub(super) flow: Flow,
     call_duration: Histogram<f64>,
     by_code: [OnceLock<BoundHistogram<f64>>; CODES],
 }
 
 impl Method {
-    fn new(label: &str, kind: Kind, call_duration: &Histogram<f64>) -> Self {
+    fn new(label: &str, (kind, flow): (Kind, Flow), call_duration: &Histogram<f64>) -> Self {
         let by_code = std::array::from_fn(|_| OnceLock::new());
-        let method = Self { label: label.into(), kind, call_duration: call_duration.clone(), by_code };
+        let method = Self { label: label.into(), kind, flow, call_duration: call_duration.clone(), by_code };
         let known: &[Code] = match (kind, label) {
             (_, OTHER) => &[Code::Unimplemented],
             (Kind::Check, _) => &OF_CHECK,
@@ -102,12 +104,12 @@ impl Methods {
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];
         let mut by_path = HashMap::new();
-        for path in sets.into_iter().flat_map(paths) {
+        for (path, is_stream) in sets.into_iter().flat_map(paths) {
             let label = path.trim_start_matches('/');
-            let method = Method::new(label, kind_of(label), call_duration);
+            let method = Method::new(label, (kind_of(label), flow_of(label, is_stream)), call_duration);
             by_path.insert(path.as_str().into(), Arc::new(method));
         }
-        Self { by_path, other: Arc::new(Method::new(OTHER, Kind::Other, call_duration)) }
+        Self { by_path, other: Arc::new(Method::new(OTHER, (Kind::Other, Flow::Call), call_duration)) }
     }
 
     /// The method of a request with this path.
@@ -116,15 +118,16 @@ impl Methods {
     }
 }
 
-/// `/package.Service/Method` of every method in an encoded descriptor set. A set that does not decode has none; a
-/// test sees that they do.
-fn paths(encoded: &[u8]) -> Vec<String> {
+/// `/package.Service/Method` of every method in an encoded descriptor set, and whether it streams. A set that does not
+/// decode has none; a test sees that they do.
+fn paths(encoded: &[u8]) -> Vec<(String, bool)> {
     let set = FileDescriptorSet::decode(encoded).unwrap_or_default();
     let mut paths = Vec::new();
     for file in &set.file {
         for service in &file.service {
             for method in &service.method {
-                paths.push(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+                let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                paths.push((path, method.client_streaming() || method.server_streaming()));
             }
         }
     }
@@ -137,6 +140,18 @@ fn kind_of(label: &str) -> Kind {
         "keyward.v1.CheckService" | "envoy.service.auth.v3.Authorization" => Kind::Check,
         _ if service.starts_with("keyward.v1.") => Kind::Administrative,
         _ => Kind::Other,
+    }
+}
+
+fn flow_of(label: &str, is_stream: bool) -> Flow {
+    let is_health = label.starts_with("grpc.health.v1.");
+    match (is_health, is_stream) {
+        (true, true) => Flow::Watch,
+        (true, false) => Flow::Always,
+        (false, true) => Flow::Stream,
+        // INVARIANT (no denial is an error): it would let pass, at an Envoy that fails open.
+        (false, false) if label.starts_with("envoy.") => Flow::Always,
+        (false, false) => Flow::Call,
     }
 }
 

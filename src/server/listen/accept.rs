@@ -1,6 +1,6 @@
 //! Takes the connections of one listener, and waits for them in the end.
 
-use super::app::Peer;
+use super::app::{App, Peer};
 use super::caps::Caps;
 use super::connection::{Terms, serve, until};
 use super::lanes::Lanes;
@@ -88,6 +88,8 @@ pub(super) async fn accept(
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let caps = Caps::new(&terms.limits);
+    // What waits on a lane is counted there.
+    let of_lanes: Vec<App> = (0..lanes.as_ref().map_or(0, Lanes::count)).map(|_| terms.app.of_another()).collect();
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(until(stopped.clone()));
     let mut is_refused = false;
@@ -119,8 +121,11 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        let (terms, meter, stopped) = (terms.clone(), meter.clone(), stopped.clone());
+        let (mut terms, meter, stopped) = (terms.clone(), meter.clone(), stopped.clone());
         let (place, lane) = lanes.as_ref().and_then(Lanes::place).unzip();
+        if let Some(app) = lane.and_then(|lane| of_lanes.get(lane.number)) {
+            terms.app = app.clone();
+        }
         let served = async move {
             let _held = (permit, place, Counted::new(&meter, listener));
             // Fails only if it is gone, or descriptors are.
@@ -130,7 +135,7 @@ pub(super) async fn accept(
             }
         };
         match lane {
-            Some(lane) => connections.spawn_on(served, lane),
+            Some(lane) => connections.spawn_on(served, &lane.handle),
             None => connections.spawn(served),
         };
     }

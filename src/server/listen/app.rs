@@ -49,6 +49,15 @@ impl App {
         Self { kind: Kind::Http(router.with_state(())), peer: Peer::default() }
     }
 
+    /// The same for another thread that serves it.
+    pub(super) fn of_another(&self) -> Self {
+        let kind = match &self.kind {
+            Kind::Grpc(service) => Kind::Grpc(service.of_another()),
+            Kind::Http(router) => Kind::Http(router.clone()),
+        };
+        Self { kind, peer: self.peer.clone() }
+    }
+
     /// The same for the requests of one connection.
     pub(super) fn of(&self, peer: Peer) -> Self {
         Self { kind: self.kind.clone(), peer }

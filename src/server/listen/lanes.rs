@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 pub(super) struct Lanes(Vec<Lane>);
 
 #[derive(Debug)]
-struct Lane {
-    handle: Handle,
+pub(super) struct Lane {
+    pub(super) number: usize,
+    pub(super) handle: Handle,
     connections: Arc<AtomicUsize>,
     /// Dropped, it ends the thread.
     _running: oneshot::Sender<()>,
@@ -38,11 +39,16 @@ impl Lanes {
         (0..count).map(Lane::start).collect::<Result<_>>().map(Self)
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// A place on the lane that has the fewest connections.
-    pub(super) fn place(&self) -> Option<(Place, &Handle)> {
+    pub(super) fn place(&self) -> Option<(Place, &Lane)> {
         let lane = self.0.iter().min_by_key(|lane| lane.connections.load(Ordering::Relaxed))?;
         lane.connections.fetch_add(1, Ordering::Relaxed);
-        Some((Place(Arc::clone(&lane.connections)), &lane.handle))
+        Some((Place(Arc::clone(&lane.connections)), lane))
     }
 }
 
@@ -58,7 +64,7 @@ impl Lane {
                 let _ended = runtime.block_on(ended);
             })
             .map_err(Error::internal)?;
-        Ok(Self { handle, connections: Arc::default(), _running: running })
+        Ok(Self { number, handle, connections: Arc::default(), _running: running })
     }
 }
 
@@ -72,9 +78,9 @@ mod tests {
         let mut held = Vec::new();
         let mut names = Vec::new();
         for _ in 0..6 {
-            let (place, handle) = lanes.place().unwrap();
+            let (place, lane) = lanes.place().unwrap();
             held.push(place);
-            let name = handle.spawn(async { std::thread::current().name().map(str::to_owned) });
+            let name = lane.handle.spawn(async { std::thread::current().name().map(str::to_owned) });
             names.push(name.await.unwrap().unwrap());
         }
         names.sort();
@@ -82,16 +88,16 @@ mod tests {
         // The one that lost its connections gets the next.
         held.drain(1..2);
         held.drain(3..4);
-        let (_place, handle) = lanes.place().unwrap();
-        let name = handle.spawn(async { std::thread::current().name().map(str::to_owned) });
+        let (_place, lane) = lanes.place().unwrap();
+        let name = lane.handle.spawn(async { std::thread::current().name().map(str::to_owned) });
         assert_eq!(name.await.unwrap().as_deref(), Some("data-1"));
     }
 
     #[tokio::test]
     async fn what_is_under_way_ends_with_the_lanes() {
         let lanes = Lanes::start().unwrap();
-        let (_place, handle) = lanes.place().unwrap();
-        let endless = handle.spawn(std::future::pending::<()>());
+        let (_place, lane) = lanes.place().unwrap();
+        let endless = lane.handle.spawn(std::future::pending::<()>());
         drop(lanes);
         assert!(endless.await.unwrap_err().is_cancelled());
     }

@@ -14,6 +14,8 @@ pub(in crate::store) struct Model {
     pub page_token_key: Vec<u8>,
     /// None until the first server has joined.
     pub lease_ms: Option<i64>,
+    /// Up to here is counted what each tenant has.
+    pub counted_rev: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

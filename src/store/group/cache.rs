@@ -10,6 +10,7 @@ use crate::domain::name::{ApplicationId, KeyId, TenantId, UserId};
 use crate::domain::tenant::Tenant;
 use crate::domain::token::{AccessToken, Session};
 use crate::domain::user::User;
+use crate::store::counts::Counts;
 use crate::store::draft::Committed;
 use crate::store::rows;
 use std::collections::{HashMap, HashSet};
@@ -47,13 +48,20 @@ pub(in crate::store) struct Cache {
 /// INVARIANT (decided under the lock): whoever changes a row that is kept here moves the head, and no two histories have
 /// the same chain. So while the head is what this process has left, and is locked, the rows are what they were.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Kept(Mutex<Option<(Committed, Cache)>>);
+pub(in crate::store) struct Kept(Mutex<Option<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    head: Committed,
+    cache: Cache,
+    counts: Counts,
+}
 
 impl Kept {
     /// What is known at this head, which is locked.
-    pub(super) async fn at(&self, head: Committed) -> Cache {
-        let Ok(mut kept) = timeout(KEPT_WAIT, self.0.lock()).await else { return Cache::default() };
-        kept.take_if(|(known, _)| *known == head).map(|(_, cache)| cache).unwrap_or_default()
+    pub(super) async fn at(&self, head: Committed) -> Option<(Cache, Counts)> {
+        let mut kept = timeout(KEPT_WAIT, self.0.lock()).await.ok()?;
+        kept.take_if(|known| known.head == head).map(|Known { head: _, cache, counts }| (cache, counts))
     }
 
     /// Has the next group wait until it is known what this one has left; none if another still does.
@@ -64,12 +72,14 @@ impl Kept {
 
 /// A group whose COMMIT is under way.
 #[derive(Debug)]
-pub(super) struct Leaving<'a>(MutexGuard<'a, Option<(Committed, Cache)>>);
+pub(super) struct Leaving<'a>(MutexGuard<'a, Option<Known>>);
 
 impl Leaving<'_> {
     /// What it knew is true of this head, which is committed.
-    pub(super) fn left(mut self, head: Committed, cache: Cache) {
-        *self.0 = cache.of_callers().map(|cache| (head, cache));
+    pub(super) fn left(mut self, head: Committed, cache: Cache, counts: Counts) {
+        let counts = counts.of_next();
+        let cache = cache.of_callers().filter(|_| counts.len() <= MAX_KEPT);
+        *self.0 = cache.map(|cache| Known { head, cache, counts });
     }
 }
 
@@ -152,24 +162,24 @@ mod tests {
     #[tokio::test]
     async fn what_was_known_is_known_at_the_head_it_was_left_at_and_at_no_other() {
         let kept = Kept::default();
-        kept.leaving().await.unwrap().left(head(7, 1), called_by(2));
-        assert!(kept.at(head(8, 2)).await.keys.is_empty(), "another has written");
-        assert!(kept.at(head(7, 2)).await.keys.is_empty(), "an older backup has gone on to the same revision");
-        let known = kept.at(head(7, 1)).await;
+        kept.leaving().await.unwrap().left(head(7, 1), called_by(2), Counts::default());
+        assert!(kept.at(head(8, 2)).await.is_none(), "another has written");
+        assert!(kept.at(head(7, 2)).await.is_none(), "an older backup has gone on to the same revision");
+        let (known, _) = kept.at(head(7, 1)).await.unwrap();
         assert_eq!(known.keys.keys().cloned().collect::<HashSet<_>>(), HashSet::from([place(0), place(1)]));
         assert_eq!((known.key_digests.len(), known.sessions.len()), (2, 0), "only what is there, and stays there");
-        assert!(kept.at(head(7, 1)).await.keys.is_empty(), "it is of one group");
+        assert!(kept.at(head(7, 1)).await.is_none(), "it is of one group");
     }
 
     #[tokio::test]
     async fn nobody_waits_for_a_group_that_does_not_know_what_became_of_it() {
         let kept = Kept::default();
-        kept.leaving().await.unwrap().left(head(7, 1), called_by(1));
+        kept.leaving().await.unwrap().left(head(7, 1), called_by(1), Counts::default());
         let leaving = kept.leaving().await.unwrap();
-        assert!(kept.at(head(7, 1)).await.keys.is_empty());
+        assert!(kept.at(head(7, 1)).await.is_none());
         assert!(kept.leaving().await.is_none());
         drop(leaving);
-        assert_eq!(kept.at(head(7, 1)).await.keys.len(), 1);
+        assert!(kept.at(head(7, 1)).await.is_some_and(|(cache, _)| cache.keys.len() == 1));
     }
 
     #[test]

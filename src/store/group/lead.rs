@@ -98,10 +98,14 @@ impl Group {
             ..TransactionOptions::default()
         };
         let transaction = store.writer.begin_with_options(mode).await.map_err(sort)?;
-        let head = locked_head(&transaction).await?;
-        let cache = Mutex::new(store.groups.kept.at(head).await);
-        let (delayed, record) = (Mutex::default(), Mutex::default());
-        let work = Work { transaction, cache, delayed, record };
+        let row = locked_row(&transaction).await?;
+        let (delayed, record, counts) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let work = Work { transaction, cache: Mutex::default(), delayed, record, counts };
+        work.catch_up(&row).await?;
+        let head = committed(row)?;
+        if let Some((cache, counts)) = store.groups.kept.at(head).await {
+            (*work.cache.lock(), *work.counts.lock()) = (cache, counts);
+        }
         Ok(Self {
             work: Arc::new(work),
             head,
@@ -217,14 +221,14 @@ impl Group {
         };
         let Self { work, head, members, .. } = self;
         // Whoever had a turn has let go of it before it told so.
-        let Some(Work { transaction, cache, .. }) = Arc::into_inner(work) else {
+        let Some(Work { transaction, cache, counts, .. }) = Arc::into_inner(work) else {
             return answer(members, Err(Error::internal("a mutation kept the transaction beyond its turn")));
         };
         let leaving = store.groups.kept.leaving().await;
         let outcome = match timeout(STEP, transaction.commit()).await {
             Ok(Ok(())) => {
                 if let Some(leaving) = leaving {
-                    leaving.left(head, cache.into_inner());
+                    leaving.left(head, cache.into_inner(), counts.into_inner());
                 }
                 Outcome::Committed
             }
@@ -262,8 +266,15 @@ fn answer(members: Vec<Member>, outcome: Result<()>) {
 
 /// The head, locked until the transaction ends.
 pub(super) async fn locked_head(transaction: &DatabaseTransaction) -> Result<Committed> {
+    committed(locked_row(transaction).await?)
+}
+
+async fn locked_row(transaction: &DatabaseTransaction) -> Result<ledger_head::Model> {
     let head = ledger_head::Entity::find_by_id(SHARD).lock_exclusive().one(transaction).await.map_err(sort)?;
-    let head = head.ok_or_else(|| Error::internal("the ledger has no head"))?;
+    head.ok_or_else(|| Error::internal("the ledger has no head"))
+}
+
+fn committed(head: ledger_head::Model) -> Result<Committed> {
     let chain = head.chain.try_into().map_err(|_| Error::internal("the ledger's chain is not 32 bytes"))?;
     Ok(Committed { revision: head.rev, chain })
 }

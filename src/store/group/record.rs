@@ -2,6 +2,7 @@
 
 use super::Work;
 use super::delayed::Delayed;
+use crate::domain::cap::moves;
 use crate::domain::change::{Change, Event};
 use crate::domain::clock::Time;
 use crate::error::{Error, Result};
@@ -59,6 +60,7 @@ impl Work {
         may_wait: bool,
     ) -> Result<Committed> {
         self.cache.lock().forget(&changes);
+        let moves = moves(entry.kind, &changes);
         let revision = head.revision.saturating_add(1);
         let mut payloads = Vec::with_capacity(changes.len());
         let mut log = Vec::with_capacity(changes.len());
@@ -110,6 +112,7 @@ impl Work {
             return Err(Error::internal("an event has a text that its column does not take"));
         }
         // Nothing can fail any more that is this mutation's own.
+        self.counts.lock().add(moves);
         self.delayed.lock().append(delayed);
         let committed = Committed { revision, chain };
         let mut record = self.record.lock();
@@ -138,7 +141,9 @@ impl Work {
         let events = events.into_iter().map(|event| audit_event::ActiveModel::from(event).reset_all());
         let replays = replays.into_values().map(|row| row.into_active_model().reset_all());
         let mut batch = Batch::new(&self.transaction);
+        let counts = self.counts.lock().rows();
         delayed.write(&mut batch).await?;
+        batch.add_counts(counts).await?;
         batch.insert(changes).await?;
         batch.insert(events.collect()).await?;
         batch.insert(replays.collect()).await?;

@@ -97,3 +97,10 @@ fn a_bad_line_says_why_and_not_what() {
     check(of_rows("credential|labels.", "a|b"), "the 2. is none");
     check(of_rows("credential|credential", "a|b"), "names credential twice");
 }
+
+#[test]
+fn a_line_that_is_nested_without_end_is_refused() {
+    for text in ["[".repeat(100_000), format!(r#"{{"grants": {}"#, "[".repeat(100_000)), r#"{"key":"#.repeat(100_000)] {
+        assert!(of_json(&text).is_err());
+    }
+}
