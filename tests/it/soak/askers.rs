@@ -226,7 +226,10 @@ fn judge(
         let is_known = !watched.is_back || (wanted > 0 && door != Door::Envoy);
         if is_known && watched.life() == Life::Live {
             let credential = watched.number;
-            world.wrong(format!("{door:?} at replica {replica} denied live credential {credential}: {answer:?}"));
+            world.wrong(format!(
+                "{door:?} at replica {replica} denied live credential {credential}: {:?}",
+                answer.reasons
+            ));
         }
     }
     if wanted > 0

@@ -54,6 +54,11 @@ impl Weather {
         self.0[spell].2 = Some(now);
     }
 
+    /// Whether something that concerns a replica failed then.
+    pub(super) fn is_felt(&self, replica: usize, at: Duration) -> bool {
+        self.during(at, at).any(|spell| spell.concerns(replica))
+    }
+
     /// What failed in a span, or so shortly before that it may still be felt: a replica that is silent holds mutations up
     /// for W, as does the head of the ledger that a stopped one has locked.
     fn during(&self, from: Duration, until: Duration) -> impl Iterator<Item = Spell> {

@@ -16,8 +16,9 @@ use tokio::task::spawn_blocking;
 /// How many Checks are asked at once.
 const BATCH: usize = 100;
 
-/// Log lines of level ERROR that a document explains: none.
-const EXPLAINED: &[&str] = &[];
+/// What a replica may log with level ERROR while it is cut off from its database, or stood still: then it answers for a
+/// lease and refuses after it (G4), and says so.
+const EXPLAINED: &[&str] = &["the ledger cannot be followed: cannot decide: ", "the lease is lost: "];
 
 /// All things as they are told now, by name.
 async fn found(world: &World) -> BTreeMap<String, String> {
@@ -201,6 +202,7 @@ pub(super) async fn service(world: &World) -> String {
 pub(super) fn logs(world: &World) -> String {
     let secrets = world.secrets.lock();
     let (mut lines, mut warnings) = (0, BTreeMap::<String, u64>::new());
+    let mut explained = BTreeMap::<String, u64>::new();
     for (number, replica) in world.site.replicas.iter().enumerate() {
         for line in replica.logged().lines() {
             lines += 1;
@@ -213,7 +215,15 @@ pub(super) fn logs(world: &World) -> String {
             let entry: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
             let message = entry["fields"]["message"].as_str().unwrap_or_default();
             match entry["level"].as_str() {
-                Some("ERROR") if !EXPLAINED.iter().any(|text| message.contains(text)) => {
+                Some("ERROR") => {
+                    let at = entry["timestamp"].as_str().and_then(|timestamp| world.time_of(timestamp));
+                    let is_explained = EXPLAINED.iter().any(|text| message.starts_with(text))
+                        && at.is_some_and(|at| world.weather.lock().is_felt(number, at));
+                    if is_explained {
+                        let text: String = message.chars().take(60).collect();
+                        *explained.entry(text).or_default() += 1;
+                        continue;
+                    }
                     world.wrong(format!("replica {number} logged an error: {line}"));
                 }
                 Some("WARN") => {
@@ -224,6 +234,9 @@ pub(super) fn logs(world: &World) -> String {
             }
         }
     }
-    let warnings: String = warnings.iter().map(|(text, count)| format!("\n    {count:6} warning: {text}")).collect();
-    format!("{lines} lines, no panic, no secret of {}, no error{warnings}", secrets.len())
+    let told = |level: &str, counts: &BTreeMap<String, u64>| -> String {
+        counts.iter().map(|(text, count)| format!("\n    {count:6} {level}: {text}")).collect()
+    };
+    let (explained, warnings) = (told("error while something failed", &explained), told("warning", &warnings));
+    format!("{lines} lines, no panic, no secret of {}, errors explained{explained}{warnings}", secrets.len())
 }

@@ -19,8 +19,8 @@ const ENOUGH: usize = 6;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rest {
     pub(super) at: Duration,
-    /// Of its own memory, in KiB.
-    pss: f64,
+    /// What it has allocated, and that with what it has mapped of files, in KiB.
+    allocated: f64,
     rss: f64,
     descriptors: usize,
     threads: usize,
@@ -39,7 +39,7 @@ pub(super) fn look(id: u32, at: Duration, credentials: u64, calls: u64) -> Rest 
     let (smaps, status) = (read("smaps_rollup"), read("status"));
     Rest {
         at,
-        pss: number(&smaps, "Pss:"),
+        allocated: number(&smaps, "Pss_Anon:"),
         rss: number(&smaps, "Rss:"),
         descriptors: fs::read_dir(format!("/proc/{id}/fd")).map(Iterator::count).unwrap_or(0),
         threads: number(&status, "Threads:") as usize,
@@ -59,9 +59,9 @@ pub(super) fn judged(rests: &[Rest]) -> (Vec<String>, Vec<String>) {
     let (mut lines, mut wrong) = (Vec::new(), Vec::new());
     for rest in rests {
         lines.push(format!(
-            "at {:5} s: PSS {:7.0} KiB, RSS {:7.0} KiB, {:3} descriptors, {:2} threads, {:6} credentials, {:7} calls",
+            "at {:5} s: allocated {:7.0} KiB, RSS {:7.0} KiB, {:3} descriptors, {:2} threads, {:6} credentials, {:7} calls",
             rest.at.as_secs(),
-            rest.pss,
+            rest.allocated,
             rest.rss,
             rest.descriptors,
             rest.threads,
@@ -74,13 +74,13 @@ pub(super) fn judged(rests: &[Rest]) -> (Vec<String>, Vec<String>) {
     }
     let (first, second) = rests.split_at(rests.len() / 2);
     let (begin, end) = (&second[..3], &second[second.len() - 3..]);
-    let pss = |rests: &[Rest]| middle(rests.iter().map(|rest| rest.pss).collect());
+    let allocated = |rests: &[Rest]| middle(rests.iter().map(|rest| rest.allocated).collect());
     let made = |rests: &[Rest]| middle(rests.iter().map(|rest| rest.credentials as f64).collect());
-    let (grown, made) = (pss(end) - pss(begin), made(end) - made(begin));
+    let (grown, made) = (allocated(end) - allocated(begin), made(end) - made(begin));
     let explained = made * PER_CREDENTIAL + SLACK;
     let last = second[second.len() - 1];
     lines.push(format!(
-        "second half: PSS grew by {grown:.0} KiB with {made:.0} more credentials, of {explained:.0} KiB that are explained"
+        "second half: memory grew by {grown:.0} KiB with {made:.0} more credentials, of {explained:.0} KiB that are explained"
     ));
     if grown > explained {
         wrong.push(format!("memory grows by {grown:.0} KiB in the second half, and {explained:.0} KiB are explained"));
@@ -98,10 +98,10 @@ pub(super) fn judged(rests: &[Rest]) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn growth_that_nothing_explains_is_found() {
-    let rest = |number: u64, pss: f64, descriptors: usize, threads: usize| Rest {
+    let rest = |number: u64, allocated: f64, descriptors: usize, threads: usize| Rest {
         at: Duration::from_secs(number * 60),
-        pss,
-        rss: pss,
+        allocated,
+        rss: allocated,
         descriptors,
         threads,
         credentials: number * 100,

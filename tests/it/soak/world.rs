@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::time::{sleep, timeout};
 use tonic::{Response, Status};
 
@@ -85,6 +87,8 @@ pub(super) struct Counts {
 pub(super) struct World {
     pub(super) site: Arc<Site>,
     begun: Instant,
+    /// The wall clock then, for what logs say.
+    begun_at: OffsetDateTime,
     pub(super) counts: Counts,
     pub(super) failed: Mutex<Vec<Failed>>,
     pub(super) weather: Mutex<Weather>,
@@ -121,6 +125,7 @@ impl World {
         Arc::new(Self {
             site,
             begun: Instant::now(),
+            begun_at: OffsetDateTime::now_utc(),
             counts: Counts::default(),
             failed: Mutex::default(),
             weather: Mutex::default(),
@@ -140,6 +145,22 @@ impl World {
     /// The time of the tests.
     pub(super) fn now(&self) -> Duration {
         self.begun.elapsed()
+    }
+
+    /// The same time of a line in a log.
+    pub(super) fn time_of(&self, timestamp: &str) -> Option<Duration> {
+        let at = OffsetDateTime::parse(timestamp, &Rfc3339).ok()?;
+        (at - self.begun_at).try_into().ok()
+    }
+
+    /// Waits until so many more mutations were answered with OK.
+    pub(super) async fn until_more_is_done(&self, more: usize) {
+        let wanted = self.acknowledged.lock().len() + more;
+        let begun = Instant::now();
+        while self.acknowledged.lock().len() < wanted {
+            assert!(begun.elapsed() < PATIENCE, "nothing can be changed: {:?}", self.failed.lock().last());
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
