@@ -104,6 +104,10 @@ const ALLOWED: &[(Code, &str, &[&str])] = &[
     (Code::DeadlineExceeded, "-", &["database", "link", "paused", "gone"]),
 ];
 
+/// What a mutation may be told at any time: how long it waits for its turn is bounded, and a machine with other work may be
+/// too slow for that. The table shows how often it was.
+const OVERLOAD: &str = "too many mutations wait";
+
 /// Whether a call writes: then it waits for all replicas, and for whoever has the head of the ledger.
 fn is_mutation(rpc: &str) -> bool {
     let reads = ["Check", "BatchCheck", "StreamCheck", "ExtAuthz", "Get", "List", "Watch"];
@@ -118,7 +122,8 @@ fn excuse(failed: &Failed, weather: &Weather) -> Option<&'static str> {
     let rows = ALLOWED.iter().filter(|(code, reason, _)| *code == failed.code && *reason == failed.reason);
     let excuses: Vec<&str> = rows.flat_map(|(_, _, spells)| spells.iter().copied()).collect();
     let found = weather.during(failed.sent, failed.answered).filter(is_felt).map(Spell::name);
-    found.into_iter().find(|name| excuses.contains(name))
+    let is_overload = failed.reason == "CANNOT_DECIDE" && failed.message.contains(OVERLOAD) && is_mutation(failed.rpc);
+    found.into_iter().find(|name| excuses.contains(name)).or(is_overload.then_some("overload"))
 }
 
 /// How often which error was answered while what, and those that nobody should be answered.
@@ -158,7 +163,11 @@ fn errors_are_judged_by_what_fails_meanwhile() {
     ] {
         assert_eq!(judged(&[good.clone()], &weather).1, Vec::<String>::new(), "{good:?}");
     }
+    let late = Failed { message: OVERLOAD.to_owned(), ..failed("CreateKey", Code::Unavailable, "CANNOT_DECIDE", 50) };
+    assert_eq!(judged(&[late.clone()], &weather).1, Vec::<String>::new());
     for bad in [
+        Failed { rpc: "Check", ..late },
+        failed("CreateKey", Code::Unavailable, "CANNOT_DECIDE", 50),
         failed("Check", Code::Unavailable, "-", 50),
         failed("Check", Code::Unavailable, "CANNOT_DECIDE", 205),
         failed("CreateKey", Code::Unavailable, "-", 205),
