@@ -3,16 +3,16 @@
 
 mod callers;
 mod dead;
-mod faults;
-mod history;
+pub(crate) mod faults;
+pub(crate) mod history;
 mod load;
 mod mistakes;
 mod outage;
 mod pruned;
-mod relay;
+pub(crate) mod relay;
 mod repeats;
 mod restored;
-mod site;
+pub(crate) mod site;
 mod usage;
 
 use crate::harness::settings::{Dice, number};
@@ -107,7 +107,7 @@ async fn run(plan: Plan) {
                 let mut done = Done::default();
                 for fault in faults {
                     let number = whom[dice.roll(whom.len() as u64) as usize];
-                    inflict(&load, LEASE, number, fault).await;
+                    inflict(&load.site, LEASE, number, fault).await;
                     done.count(fault);
                 }
                 done

@@ -51,6 +51,7 @@ mod serve;
 mod sessions;
 mod signing;
 mod simulation;
+mod soak;
 mod store;
 mod tidy;
 mod tokens;

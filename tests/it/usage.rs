@@ -18,7 +18,7 @@ pub const HELD: [(&str, &str); 2] = [("doc/*", "read"), ("http/-/pkg.Service/Met
 /// How many Checks clients were told to be allowed, and denied.
 pub type Told = (i64, i64);
 
-fn question(credential: &str, doc: &str) -> CheckRequest {
+pub fn question(credential: &str, doc: &str) -> CheckRequest {
     let read = Permission { resource: doc.to_owned(), action: "read".to_owned() };
     CheckRequest { credential: credential.to_owned(), permissions: vec![read], ..CheckRequest::default() }
 }
@@ -50,7 +50,7 @@ pub async fn ask_everywhere(channel: &Channel, credential: &str) -> Told {
     told
 }
 
-fn through_envoy(credential: &str, path: &str) -> envoy::CheckRequest {
+pub fn through_envoy(credential: &str, path: &str) -> envoy::CheckRequest {
     let bearer = HeaderValue {
         key: "authorization".to_owned(),
         raw_value: format!("Bearer {credential}").into_bytes(),

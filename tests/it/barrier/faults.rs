@@ -3,6 +3,7 @@
 use super::history::Fact;
 use super::load::Load;
 use super::relay::Link;
+use super::site::Site;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::time::sleep;
 
 /// One of them. Spans are in leases.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// SIGSTOP, and SIGCONT after it.
     Pause(f64),
     /// SIGKILL, and a new process after it.
@@ -31,7 +32,7 @@ pub(super) enum Fault {
 
 /// What is done to the database.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Outage {
+pub(crate) enum Outage {
     /// This signal to its first process, and a start after it.
     Stop(&'static str, f64),
     /// All of its processes stopped where they are.
@@ -63,14 +64,14 @@ impl fmt::Display for Outage {
 
 /// How often what was done.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Done(pub(super) BTreeMap<String, u32>);
+pub(crate) struct Done(pub(crate) BTreeMap<String, u32>);
 
 impl Done {
-    pub(super) fn count(&mut self, what: impl fmt::Display) {
+    pub(crate) fn count(&mut self, what: impl fmt::Display) {
         *self.0.entry(what.to_string()).or_default() += 1;
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (what, count) in &other.0 {
             *self.0.entry(what.clone()).or_default() += count;
         }
@@ -85,8 +86,8 @@ impl fmt::Display for Done {
 }
 
 /// Does it to a replica, and waits until that serves again, which it must by itself.
-pub(super) async fn inflict(load: &Load, lease: Duration, number: usize, fault: Fault) {
-    let replica = &load.site.replicas[number];
+pub(crate) async fn inflict(site: &Site, lease: Duration, number: usize, fault: Fault) {
+    let replica = &site.replicas[number];
     match fault {
         Fault::Pause(leases) => {
             replica.signal("STOP");
@@ -95,30 +96,30 @@ pub(super) async fn inflict(load: &Load, lease: Duration, number: usize, fault: 
         }
         Fault::Kill => {
             replica.kill();
-            load.site.begin_at_last(number).await;
+            site.begin_at_last(number).await;
         }
         Fault::Leave => {
             let (code, log) = replica.terminate().await;
             assert_eq!(code, Some(0), "it does not leave cleanly:\n{log}");
-            load.site.begin_at_last(number).await;
+            site.begin_at_last(number).await;
         }
-        Fault::Cut(leases) => during(load, number, Link::Cut, lease.mul_f64(leases)).await,
-        Fault::Silence(leases) => during(load, number, Link::Silent, lease.mul_f64(leases)).await,
+        Fault::Cut(leases) => during(site, number, Link::Cut, lease.mul_f64(leases)).await,
+        Fault::Silence(leases) => during(site, number, Link::Silent, lease.mul_f64(leases)).await,
         Fault::Slow(leases) => {
             // The fraction of a lease that one way takes: slower than this no poll succeeds.
-            during(load, number, Link::Slow(lease / 12), lease.mul_f64(leases)).await;
+            during(site, number, Link::Slow(lease / 12), lease.mul_f64(leases)).await;
         }
         Fault::WallClock(seconds) => {
-            load.site.set_wall_clock(number, seconds);
+            site.set_wall_clock(number, seconds);
             sleep(lease).await;
-            load.site.set_wall_clock(number, 0);
+            site.set_wall_clock(number, 0);
         }
     }
-    load.site.until_it_serves(number).await;
+    site.until_it_serves(number).await;
 }
 
-async fn during(load: &Load, number: usize, link: Link, span: Duration) {
-    let relay = &load.site.replicas[number].relay;
+async fn during(site: &Site, number: usize, link: Link, span: Duration) {
+    let relay = &site.replicas[number].relay;
     relay.set(link);
     sleep(span).await;
     relay.set(Link::Up);
@@ -126,27 +127,38 @@ async fn during(load: &Load, number: usize, link: Link, span: Duration) {
 
 /// Does it to the database, and waits until every replica serves again, which all must by themselves.
 pub(super) async fn darken(load: &Load, lease: Duration, outage: Outage) {
-    let daemon = Arc::clone(&load.site.daemon);
-    let (from, until) = match outage {
+    let now = || load.now();
+    let (from, until) = go_dark(&load.site, lease, outage, &now).await;
+    load.note(Fact::Dark { from, until });
+    load.site.until_all_serve().await;
+}
+
+/// The same without waiting: from when to when nobody could reach the database.
+pub(crate) async fn go_dark(
+    site: &Site,
+    lease: Duration,
+    outage: Outage,
+    now: &(dyn Fn() -> Duration + Sync),
+) -> (Duration, Duration) {
+    let daemon = Arc::clone(&site.daemon);
+    match outage {
         Outage::Stop(signal, leases) => {
             let stopping = Arc::clone(&daemon);
             spawn_blocking(move || stopping.stop(signal)).await.unwrap();
-            let from = load.now();
+            let from = now();
             sleep(lease.mul_f64(leases)).await;
-            let until = load.now();
+            let until = now();
             spawn_blocking(move || daemon.begin()).await.unwrap();
             (from, until)
         }
         Outage::Freeze(leases) => {
             let frozen = Arc::clone(&daemon);
             spawn_blocking(move || frozen.freeze()).await.unwrap();
-            let from = load.now();
+            let from = now();
             sleep(lease.mul_f64(leases)).await;
-            let until = load.now();
+            let until = now();
             spawn_blocking(move || daemon.thaw()).await.unwrap();
             (from, until)
         }
-    };
-    load.note(Fact::Dark { from, until });
-    load.site.until_all_serve().await;
+    }
 }

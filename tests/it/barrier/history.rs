@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// One thing that a client saw. All times are of one clock: that of the tests.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fact {
+pub(crate) enum Fact {
     /// What took a credential away was answered with OK, at this time at the latest.
     Ended { credential: u64, at: Duration },
     /// A Check of it that was sent no earlier than `sent` was answered with ALLOWED before `answered`.
@@ -19,7 +19,7 @@ pub(super) enum Fact {
 }
 
 /// Breaks of G1: a credential was ALLOWED by a Check that was sent after what took it away had been answered with OK.
-pub(super) fn barrier_breaks(facts: &[Fact]) -> Vec<String> {
+pub(crate) fn barrier_breaks(facts: &[Fact]) -> Vec<String> {
     let mut ends: HashMap<u64, Duration> = HashMap::new();
     for fact in facts {
         if let Fact::Ended { credential, at } = *fact {
@@ -43,7 +43,7 @@ pub(super) fn barrier_breaks(facts: &[Fact]) -> Vec<String> {
 }
 
 /// Breaks of G4: a replica answered ALLOWED although no poll could succeed for longer than a lease.
-pub(super) fn outage_breaks(facts: &[Fact], lease: Duration) -> Vec<String> {
+pub(crate) fn outage_breaks(facts: &[Fact], lease: Duration) -> Vec<String> {
     let dark = |fact: &Fact| if let Fact::Dark { from, until } = *fact { Some((from + lease, until)) } else { None };
     let spans: Vec<(Duration, Duration)> = facts.iter().filter_map(dark).collect();
     let mut breaks = Vec::new();
@@ -58,7 +58,7 @@ pub(super) fn outage_breaks(facts: &[Fact], lease: Duration) -> Vec<String> {
 }
 
 /// Breaks of G5: a Check was decided on older state than it asked for.
-pub(super) fn revision_breaks(facts: &[Fact]) -> Vec<String> {
+pub(crate) fn revision_breaks(facts: &[Fact]) -> Vec<String> {
     let judged = facts.iter().filter_map(|fact| match *fact {
         Fact::Decided { replica, wanted, revision } if revision < wanted => {
             Some(format!("G5: replica {replica} was asked for revision {wanted} and decided on {revision}"))
@@ -72,7 +72,7 @@ pub(super) fn revision_breaks(facts: &[Fact]) -> Vec<String> {
 }
 
 /// All of them.
-pub(super) fn breaks(facts: &[Fact], lease: Duration) -> Vec<String> {
+pub(crate) fn breaks(facts: &[Fact], lease: Duration) -> Vec<String> {
     let mut all = barrier_breaks(facts);
     all.extend(outage_breaks(facts, lease));
     all.extend(revision_breaks(facts));

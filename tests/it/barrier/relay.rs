@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// How a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
+pub(crate) enum Link {
     Up,
     /// Whatever passes takes so much longer.
     Slow(Duration),
@@ -20,14 +20,14 @@ pub(super) enum Link {
 
 /// A port of its own that leads to the database.
 #[derive(Debug)]
-pub(super) struct Relay {
-    pub(super) port: u16,
+pub(crate) struct Relay {
+    pub(crate) port: u16,
     link: watch::Sender<Link>,
     task: JoinHandle<()>,
 }
 
 impl Relay {
-    pub(super) async fn start(upstream: u16) -> Self {
+    pub(crate) async fn start(upstream: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (link, seen) = watch::channel(Link::Up);
@@ -45,7 +45,7 @@ impl Relay {
         Self { port, link, task }
     }
 
-    pub(super) fn set(&self, link: Link) {
+    pub(crate) fn set(&self, link: Link) {
         self.link.send_replace(link);
     }
 }

@@ -19,18 +19,18 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 /// How long anything may take that must happen by itself; it takes so long only if it fails.
-pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Engine {
+pub(crate) enum Engine {
     Postgres,
     MariaDb,
 }
 
 /// Where a replica listens as long as its process lives.
 #[derive(Clone, Debug)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     /// Several, since one connection carries only so many calls at once.
     data: Vec<Channel>,
     admin: Channel,
@@ -38,17 +38,19 @@ pub(super) struct Seat {
 }
 
 /// One place for a server, with its own way to the database.
-pub(super) struct Replica {
-    pub(super) relay: Relay,
+pub(crate) struct Replica {
+    pub(crate) relay: Relay,
     process: Mutex<Option<Process>>,
     seat: Mutex<Option<Seat>>,
+    /// What the processes that ended here have logged.
+    said: Mutex<String>,
 }
 
 /// All of it. Everything is stopped when it is dropped.
-pub(super) struct Site {
-    pub(super) replicas: Vec<Replica>,
-    pub(super) daemon: Arc<Daemon>,
-    pub(super) url: String,
+pub(crate) struct Site {
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) daemon: Arc<Daemon>,
+    pub(crate) url: String,
     /// What a tenant's owner may do everything in that tenant with.
     owner: String,
     root: String,
@@ -58,7 +60,7 @@ pub(super) struct Site {
 }
 
 /// The library that sets the wall clock of a process (Debian: `faketime`), if it is installed.
-pub(super) fn wall_clocks() -> Option<PathBuf> {
+pub(crate) fn wall_clocks() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").unwrap();
     let paths = folders.map(|folder| folder.unwrap().path().join("faketime/libfaketimeMT.so.1"));
     paths.into_iter().find(|path| path.exists())
@@ -75,58 +77,73 @@ impl Replica {
     }
 
     /// Where Checks are asked, over the connection of that number.
-    pub(super) fn data(&self, number: usize) -> Channel {
+    pub(crate) fn data(&self, number: usize) -> Channel {
         let seat = self.seat();
         seat.data[number % seat.data.len()].clone()
     }
 
-    pub(super) fn admin(&self) -> Channel {
+    pub(crate) fn admin(&self) -> Channel {
         self.seat().admin
     }
 
     /// What its row in the database says of it.
-    pub(super) fn admin_addr(&self) -> String {
+    pub(crate) fn admin_addr(&self) -> String {
         self.seat().admin_addr
     }
 
     /// Asks one Check.
-    pub(super) async fn check(&self, credential: &str) -> Result<CheckResponse, Status> {
+    pub(crate) async fn check(&self, credential: &str) -> Result<CheckResponse, Status> {
         let request = CheckRequest { credential: credential.to_owned(), ..CheckRequest::default() };
         let mut request = tonic::Request::new(request);
         request.set_timeout(Duration::from_secs(10));
         CheckServiceClient::new(self.data(0)).check(request).await.map(tonic::Response::into_inner)
     }
 
-    pub(super) async fn allows(&self, credential: &str) -> bool {
+    pub(crate) async fn allows(&self, credential: &str) -> bool {
         matches!(self.check(credential).await, Ok(answer) if answer.decision() == Decision::Allowed)
     }
 
     /// Sends its process a signal, such as `STOP`.
-    pub(super) fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         self.process.lock().as_ref().expect("the replica does not run").signal(signal);
     }
 
     /// Ends it without a word.
-    pub(super) fn kill(&self) {
-        self.process.lock().take().expect("the replica does not run").kill();
+    pub(crate) fn kill(&self) {
+        let process = self.process.lock().take().expect("the replica does not run");
+        self.said.lock().push_str(&(process.log.clone() + &process.logged()));
+        process.kill();
     }
 
     /// Asks it to end: its exit code and all it logged.
-    pub(super) async fn terminate(&self) -> (Option<i32>, String) {
+    pub(crate) async fn terminate(&self) -> (Option<i32>, String) {
         let process = self.process.lock().take().expect("the replica does not run");
         let (status, _, log) = spawn_blocking(|| process.terminate()).await.unwrap();
+        self.said.lock().push_str(&log);
         (status.code(), log)
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.lock().as_ref().expect("the replica does not run").id()
+    }
+
+    /// All that the processes in this place have logged.
+    pub(crate) fn logged(&self) -> String {
+        let process = self.process.lock();
+        let now = process.as_ref().map(|process| process.log.clone() + &process.logged()).unwrap_or_default();
+        self.said.lock().clone() + &now
     }
 }
 
 impl Site {
     /// Starts a database and so many replicas, whose lease is `lease`.
-    pub(super) async fn start(engine: Engine, count: usize, lease: Duration) -> Self {
+    pub(crate) async fn start(engine: Engine, count: usize, lease: Duration) -> Self {
         Self::start_with(engine, count, lease, None).await
     }
 
     /// The same with a library that sets their wall clocks.
-    pub(super) async fn start_with(
+    pub(crate) async fn start_with(
         engine: Engine,
         count: usize,
         lease: Duration,
@@ -144,7 +161,7 @@ impl Site {
         let mut replicas = Vec::new();
         for _ in 0..count {
             let relay = Relay::start(daemon.port).await;
-            replicas.push(Replica { relay, process: Mutex::default(), seat: Mutex::default() });
+            replicas.push(Replica { relay, process: Mutex::default(), seat: Mutex::default(), said: Mutex::default() });
         }
         let folder = TempDir::new().unwrap();
         let mut site = Self { replicas, daemon, url, owner: String::new(), root: String::new(), folder, wall_clocks };
@@ -172,9 +189,14 @@ impl Site {
     }
 
     /// One more place, where nothing runs yet.
-    pub(super) async fn add(&mut self) -> usize {
+    pub(crate) async fn add(&mut self) -> usize {
         let relay = Relay::start(self.daemon.port).await;
-        self.replicas.push(Replica { relay, process: Mutex::default(), seat: Mutex::default() });
+        self.replicas.push(Replica {
+            relay,
+            process: Mutex::default(),
+            seat: Mutex::default(),
+            said: Mutex::default(),
+        });
         self.replicas.len() - 1
     }
 
@@ -205,7 +227,7 @@ impl Site {
     }
 
     /// Sets the wall clock of a replica so far from the true one.
-    pub(super) fn set_wall_clock(&self, number: usize, seconds: i64) {
+    pub(crate) fn set_wall_clock(&self, number: usize, seconds: i64) {
         // At once, so that half a number is never read.
         let fresh = self.folder.path().join(format!("clock-{number}.new"));
         std::fs::write(&fresh, format!("{seconds:+}")).unwrap();
@@ -213,7 +235,7 @@ impl Site {
     }
 
     /// Starts a server in a place, and waits until it serves; what it said if it ends instead.
-    pub(super) async fn begin(&self, number: usize, more: &[&str]) -> Result<(), String> {
+    pub(crate) async fn begin(&self, number: usize, more: &[&str]) -> Result<(), String> {
         let command = self.command(number, more);
         let process = spawn_blocking(move || Process::try_launch(command)).await.unwrap()?;
         let replica = &self.replicas[number];
@@ -225,7 +247,7 @@ impl Site {
     }
 
     /// The same, again and again as long as it ends: the database may be away.
-    pub(super) async fn begin_at_last(&self, number: usize) {
+    pub(crate) async fn begin_at_last(&self, number: usize) {
         let deadline = Instant::now() + PATIENCE;
         while let Err(said) = self.begin(number, &[]).await {
             assert!(Instant::now() < deadline, "replica {number} does not start:\n{said}");
@@ -234,16 +256,31 @@ impl Site {
     }
 
     /// The tenant's owner at a replica.
-    pub(super) fn owner(&self, number: usize) -> Client {
+    pub(crate) fn owner(&self, number: usize) -> Client {
         Client::at(self.replicas[number].admin(), &self.owner)
     }
 
-    pub(super) fn root(&self, number: usize) -> Client {
+    pub(crate) fn root(&self, number: usize) -> Client {
         Client::at(self.replicas[number].admin(), &self.root)
     }
 
+    /// Root's credential.
+    pub(crate) fn root_credential(&self) -> &str {
+        &self.root
+    }
+
+    /// What is in the folder of the site, such as `mail`.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The URL of the database itself.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Waits until a replica answers Checks.
-    pub(super) async fn until_it_serves(&self, number: usize) {
+    pub(crate) async fn until_it_serves(&self, number: usize) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self.replicas[number].check(&self.owner).await;
@@ -257,26 +294,26 @@ impl Site {
     }
 
     /// Waits until all do.
-    pub(super) async fn until_all_serve(&self) {
+    pub(crate) async fn until_all_serve(&self) {
         for number in 0..self.replicas.len() {
             self.until_it_serves(number).await;
         }
     }
 
     /// Cuts or mends all links.
-    pub(super) fn set_links(&self, link: Link) {
+    pub(crate) fn set_links(&self, link: Link) {
         for replica in &self.replicas {
             replica.relay.set(link);
         }
     }
 
     /// Whoever works on the database by hand. PostgreSQL only.
-    pub(super) async fn hand(&self) -> PgConnection {
+    pub(crate) async fn hand(&self) -> PgConnection {
         postgres::connect(&self.daemon, self.url.rsplit('/').next().unwrap()).await
     }
 
     /// A key that every replica allows.
-    pub(super) async fn key(&self, id: &str) -> (String, String) {
+    pub(crate) async fn key(&self, id: &str) -> (String, String) {
         let made = self.owner(0).key("tenants/-").id(id).issued().await;
         for replica in &self.replicas {
             let deadline = Instant::now() + PATIENCE;
@@ -289,7 +326,7 @@ impl Site {
     }
 
     /// `keyward` with a command for the database itself, such as `adopt`.
-    pub(super) fn tool(&self, command: &str) -> Command {
+    pub(crate) fn tool(&self, command: &str) -> Command {
         let mut tool = process::keyward();
         tool.args([command, "--database-url", &self.url]);
         tool

@@ -22,7 +22,8 @@ pub async fn about(folder: &Path, application: &str, count: usize) -> Vec<Mail> 
     panic!("no mail about {application}");
 }
 
-fn read(folder: &Path, application: &str) -> Vec<Mail> {
+/// Those that are there so far, oldest first.
+pub fn read(folder: &Path, application: &str) -> Vec<Mail> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in
