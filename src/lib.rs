@@ -69,7 +69,9 @@
 //! **Mutations that wait together** share a transaction (`store/group.rs`): each has its turn, its own revision and a
 //! savepoint, one COMMIT makes them all durable, and none is answered before it has returned. What they will rest on is
 //! read for all of them at once, after the head was locked (`store/group/ahead.rs`), and what they write goes to the
-//! database together (`store/many.rs`), unless one must see what another wrote.
+//! database together (`store/many.rs`), unless one must see what another wrote. While the head is where this process has left
+//! it, nobody else has written: the next group knows what this one has read of callers (`store/group/cache.rs`), and the
+//! follower takes our own revisions from memory, if they lead to the head's chain (`store/recent.rs`).
 //!
 //! **A token or session at a Check.** Its digest leads to a thing like any other ([`check::Index`] holds keys, applications,
 //! tokens and sessions in one map by place); from there the entry is followed to what it was made from, to the application
