@@ -1,6 +1,7 @@
 //! What every call passes first and last: it is timed and counted by method and code, held to its deadline, and, if it
 //! is administrative, given a request id and a line in the log. Absent: metadata and bodies, which are never looked at
-//! but for the headers named here. A Check pays for two `Instant`s, one look-up and one bound record.
+//! but for the headers named here. A Check pays for two `Instant`s, one look-up, one bound record and
+//! a place in the queue of its thread ([`super::load`]).
 
 mod body;
 mod deadline;
