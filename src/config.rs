@@ -161,11 +161,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SPAN", env = "KEYWARD_MAX_CONNECTION_AGE", hide_env_values = true)]
     pub max_connection_age: Option<String>,
 
-    /// How many calls may wait for each core before more are turned away [default: 4096]
+    /// How many calls may wait for each core before more are turned away [default: 65536]
     #[arg(long, value_name = "COUNT", env = "KEYWARD_MAX_QUEUED_CALLS", hide_env_values = true)]
     pub max_queued_calls: Option<usize>,
 
-    /// How long a call may have waited for a core before it is turned away, if many wait [default: 500ms]
+    /// How long a call may have waited for a core before it is turned away, if many wait [default: 10s]
     #[arg(long, value_name = "SPAN", env = "KEYWARD_MAX_QUEUE_TIME", hide_env_values = true)]
     pub max_queue_time: Option<String>,
 

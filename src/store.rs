@@ -3,7 +3,7 @@
 //! same time (`store/group.rs`). Nothing else writes,
 //! but for how keys are used (`store/usage.rs`) and the end of a mail in `mail_queue`, which are no part of the ledger; and
 //! what is deleted of the ledger is what it does not need any more (`Store::prune`, `Store::delete_expired_events`). Nothing
-//! here decides; `domain` does.
+//! here decides; `domain` does. Counts of tokens that have expired are deleted too: they count nothing (`Store::sweep_counts`).
 
 #![expect(clippy::disallowed_types, reason = "this is the room that speaks to the database")]
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 const DEFAULT_MAX_CONNECTIONS_PER_ADDRESS: usize = 1024;
 const DEFAULT_MAX_CONNECTION_AGE: &str = "30m";
-const DEFAULT_MAX_QUEUED_CALLS: usize = 4096;
-const DEFAULT_MAX_QUEUE_TIME: &str = "500ms";
+const DEFAULT_MAX_QUEUED_CALLS: usize = 65_536;
+const DEFAULT_MAX_QUEUE_TIME: &str = "10s";
 const DEFAULT_ADMIN_MAX_IN_FLIGHT: usize = 1024;
 const DEFAULT_MAX_STREAMS: usize = 1024;
 const SHORTEST_CONNECTION_AGE: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ impl Default for Limits {
             max_connections_per_address: DEFAULT_MAX_CONNECTIONS_PER_ADDRESS,
             max_connection_age: Duration::from_secs(30 * 60),
             max_queued_calls: DEFAULT_MAX_QUEUED_CALLS,
-            max_queue_time: Duration::from_millis(500),
+            max_queue_time: Duration::from_secs(10),
             admin_max_in_flight: DEFAULT_ADMIN_MAX_IN_FLIGHT,
             max_streams: DEFAULT_MAX_STREAMS,
             handshake: Duration::from_secs(5),

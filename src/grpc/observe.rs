@@ -1,34 +1,37 @@
 //! What every call passes first and last: it is timed and counted by method and code, held to its deadline, and, if it
 //! is administrative, given a request id and a line in the log. Absent: metadata and bodies, which are never looked at
-//! but for the headers named here. A Check pays for two `Instant`s, one look-up and one bound record.
+//! but for the headers named here. A Check pays for two `Instant`s, one look-up, one bound record and
+//! a place in the queue of its thread ([`super::load`]).
 
 mod body;
+mod deadline;
 mod methods;
+mod start;
 
-use super::load::{Flow, Load, Queued, Seat, Turn};
+use super::load::{Flow, Load, Seat};
 use crate::error::Error;
 use crate::telemetry::{Instruments, is_sampled, remote_context};
 pub use body::ObservedBody;
+pub(super) use deadline::grpc_timeout;
+use deadline::{GRPC_TIMEOUT, Malformed, late, late_trailers};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use methods::{Kind, Method, Methods, name_of};
 use opentelemetry::trace::TraceContextExt as _;
 use pin_project_lite::pin_project;
-use std::collections::HashMap;
+use start::Start;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
 use tracing::Span;
 use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const GRPC_TIMEOUT: &str = "grpc-timeout";
 const GRPC_STATUS: &str = "grpc-status";
 const GRPC_MESSAGE: &str = "grpc-message";
 
@@ -235,56 +238,6 @@ where
     }
 }
 
-/// How far a call has come.
-#[derive(Debug, Default)]
-enum Start {
-    /// It waits for its turn.
-    Queued(Queued),
-    /// It was turned away.
-    Refused(Box<HeaderMap>),
-    /// It is under way.
-    #[default]
-    Begun,
-}
-
-impl Start {
-    /// Begins it; an answer if it is over already.
-    fn begin<R>(self, since: Option<Instant>, deadline: Option<Instant>) -> Option<Response<Option<R>>> {
-        let refusal = match self {
-            Self::Begun => return None,
-            Self::Refused(refusal) => *refusal,
-            Self::Queued(queued) => match queued.begin(since, deadline) {
-                Turn::Begin => return None,
-                Turn::Late => return Some(late()),
-                Turn::Refuse(refusal) => refusal,
-            },
-        };
-        let mut response = Response::new(None);
-        *response.headers_mut() = refusal;
-        Some(response)
-    }
-}
-
-/// The answer to a call whose deadline has passed.
-fn late<R>() -> Response<Option<R>> {
-    is_late().into_http::<()>().map(|()| None)
-}
-
-fn is_late() -> Status {
-    let details = ErrorDetails::with_error_info("DEADLINE_EXCEEDED", "keyward.v1", HashMap::new());
-    Status::with_error_details(Code::DeadlineExceeded, "the deadline has passed", details)
-}
-
-/// The end of an answer that had begun when the deadline passed.
-fn late_trailers() -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    // What does not fit into a header is left out, and the code is in it at least.
-    if is_late().add_header(&mut trailers).is_err() {
-        trailers.insert(GRPC_STATUS, HeaderValue::from(Code::DeadlineExceeded as i32));
-    }
-    trailers
-}
-
 /// Ends the call if its code is known with the headers, and otherwise leaves that to the body.
 fn observed<R: Body>(
     mut response: Response<Option<R>>,
@@ -436,35 +389,6 @@ fn request_id(headers: &HeaderMap) -> String {
         .map(str::to_owned)
         .or_else(|| remote_context(headers).map(|context| context.span().span_context().trace_id().to_string()))
         .unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
-}
-
-/// A `grpc-timeout` that says nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
-
-/// The client's deadline, if it has one: at most eight digits and a unit.
-pub(super) fn grpc_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
-    match headers.get(GRPC_TIMEOUT) {
-        Some(value) => span(value.as_bytes()).map(Some).ok_or(Malformed),
-        None => Ok(None),
-    }
-}
-
-fn span(text: &[u8]) -> Option<Duration> {
-    let (unit, digits) = text.split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let number = digits.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-    match unit {
-        b'H' => Some(Duration::from_secs(number * 3600)),
-        b'M' => Some(Duration::from_secs(number * 60)),
-        b'S' => Some(Duration::from_secs(number)),
-        b'm' => Some(Duration::from_millis(number)),
-        b'u' => Some(Duration::from_micros(number)),
-        b'n' => Some(Duration::from_nanos(number)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

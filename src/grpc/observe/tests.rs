@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::Write;
 use std::sync::Mutex;
+use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
