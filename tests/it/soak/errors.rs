@@ -161,10 +161,10 @@ fn errors_are_judged_by_what_fails_meanwhile() {
         failed("RevokeKey", Code::DeadlineExceeded, "BARRIER_UNFINISHED", 212),
         failed("Check", Code::Unavailable, "CANNOT_DECIDE", 305),
     ] {
-        assert_eq!(judged(&[good.clone()], &weather).1, Vec::<String>::new(), "{good:?}");
+        assert_eq!(judged(std::slice::from_ref(&good), &weather).1, Vec::<String>::new(), "{good:?}");
     }
     let late = Failed { message: OVERLOAD.to_owned(), ..failed("CreateKey", Code::Unavailable, "CANNOT_DECIDE", 50) };
-    assert_eq!(judged(&[late.clone()], &weather).1, Vec::<String>::new());
+    assert_eq!(judged(std::slice::from_ref(&late), &weather).1, Vec::<String>::new());
     for bad in [
         Failed { rpc: "Check", ..late },
         failed("CreateKey", Code::Unavailable, "CANNOT_DECIDE", 50),
@@ -178,6 +178,6 @@ fn errors_are_judged_by_what_fails_meanwhile() {
         failed("GetKey", Code::DataLoss, "-", 105),
         failed("GetKey", Code::Unimplemented, "-", 105),
     ] {
-        assert_eq!(judged(&[bad.clone()], &weather).1.len(), 1, "{bad:?}");
+        assert_eq!(judged(std::slice::from_ref(&bad), &weather).1.len(), 1, "{bad:?}");
     }
 }
