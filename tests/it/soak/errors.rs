@@ -122,6 +122,11 @@ fn excuse(failed: &Failed, weather: &Weather) -> Option<&'static str> {
     let rows = ALLOWED.iter().filter(|(code, reason, _)| *code == failed.code && *reason == failed.reason);
     let excuses: Vec<&str> = rows.flat_map(|(_, _, spells)| spells.iter().copied()).collect();
     let found = weather.during(failed.sent, failed.answered).filter(is_felt).map(Spell::name);
+    // Who rests on what another replica has just given back may find a replica that has not heard of it.
+    let is_behind = failed.rpc == "CreateToken" && failed.reason == "STATE_FORBIDS";
+    if is_behind && failed.code == Code::FailedPrecondition {
+        return Some("behind");
+    }
     let is_overload = failed.reason == "CANNOT_DECIDE" && failed.message.contains(OVERLOAD) && is_mutation(failed.rpc);
     found.into_iter().find(|name| excuses.contains(name)).or(is_overload.then_some("overload"))
 }
