@@ -225,10 +225,12 @@ fn judge(
         bump(&world.counts.denied);
         let is_known = !watched.is_back || (wanted > 0 && door != Door::Envoy);
         if is_known && watched.life() == Life::Live {
-            let credential = watched.number;
+            let Watched { number, revision, is_back, text, .. } = watched;
+            // The id of a credential is no secret, and leads to its event.
+            let id = text.rsplit_once('_').map_or("", |(id, _)| id);
             world.wrong(format!(
-                "{door:?} at replica {replica} denied live credential {credential}: {:?}",
-                answer.reasons
+                "{door:?} at replica {replica} denied live credential {number} ({id}, of revision {revision}, back: \
+                 {is_back}), asked for {wanted} at {sent:?}: {answer:?}"
             ));
         }
     }

@@ -114,6 +114,8 @@ async fn live_as_a_user(world: &World, number: u64, dice: &mut Dice) -> Option<(
     world.ended(&watched);
     pause(world, dice.roll(1000)).await;
 
+    // The sessions have ended with the suspension; the master key comes back.
+    watched.truncate(1);
     world.past(&watched);
     let request = ActivateUserRequest { name: name.clone(), ..Default::default() };
     let back =
@@ -121,8 +123,9 @@ async fn live_as_a_user(world: &World, number: u64, dice: &mut Dice) -> Option<(
     watched = world.back(&watched, back.revision);
     pause(world, dice.roll(1000)).await;
 
-    // The sessions end with the password that they were made with; the master key does not.
-    let sessions = watched.split_off(1);
+    // A session ends with the password that it was made with; the master key does not.
+    let sessions: Vec<_> = sign_in(world, dice, &email, &password).await.into_iter().collect();
+    pause(world, dice.roll(1000)).await;
     world.ending(&sessions);
     let request = SetPasswordRequest { name: name.clone(), password: format!("{password}!"), ..Default::default() };
     let same = look.clone();
