@@ -189,3 +189,6 @@ pub(super) fn unverified_revision(text: &str) -> Option<i64> {
     let said = URL_SAFE_NO_PAD.decode(text.split('.').nth(1)?).ok()?;
     serde_json::from_slice(&said).ok().map(|Said { kw_rev }| kw_rev)
 }
+
+#[cfg(test)]
+mod fuzz;

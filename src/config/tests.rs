@@ -1,6 +1,8 @@
 use super::*;
 use clap::{Args as _, Command, FromArgMatches as _};
 
+mod matrix;
+
 /// What the command line makes of these words, without the environment.
 pub(super) fn args(words: &[&str]) -> ServeArgs {
     let command = ServeArgs::augment_args(Command::new("serve").no_binary_name(true));

@@ -176,4 +176,6 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

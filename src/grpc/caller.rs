@@ -308,3 +308,6 @@ impl Admitted {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz;

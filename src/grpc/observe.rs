@@ -341,4 +341,6 @@ pub(super) fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
