@@ -300,3 +300,30 @@ proptest! {
         prop_assert_eq!(OURS.verify(&format!("eyJ{tail}")), None);
     }
 }
+
+#[test]
+fn an_array_of_what_we_say_is_not_what_we_say() {
+    let values: Vec<Value> = serde_json::from_str::<Claims>(&claims().to_string())
+        .map(|claims| {
+            let Claims { iss, sub, client_id, aud, exp, iat, jti, scope, revision, secret_version, narrowed } = claims;
+            vec![
+                json!(iss),
+                json!(sub),
+                json!(client_id),
+                json!(aud),
+                json!(exp),
+                json!(iat),
+                json!(jti),
+                json!(scope),
+                json!(revision),
+                json!(secret_version),
+                json!(narrowed),
+            ]
+        })
+        .unwrap();
+    let array = json!(values).to_string();
+    assert!(serde_json::from_str::<Claims>(&array).is_ok(), "serde itself takes it");
+    refused(&OURS.sign(&OURS.header().to_string(), &array));
+    let header = json!(["EdDSA", TYP, OURS.public.kid()]).to_string();
+    refused(&OURS.sign(&header, &claims().to_string()));
+}
