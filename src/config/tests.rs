@@ -57,6 +57,18 @@ fn an_issuer_is_a_plain_url() {
 }
 
 #[test]
+fn an_issuer_is_a_url_to_others_too_and_holds_no_password() {
+    for issuer in
+        ["https://a:b:c", "https://:80", "https://@", "https://u:p@h", "https://a:99999", "https://a:", "https://["]
+    {
+        check(&["--issuer", issuer], Some(("--issuer", "URL")));
+    }
+    for issuer in ["https://keys.example:8443/a", "http://[::1]", "http://10.0.0.1:1/"] {
+        check(&["--issuer", issuer], None);
+    }
+}
+
+#[test]
 fn events_are_kept_for_ever_or_for_a_day_at_least() {
     assert_eq!(load(&[]).unwrap().event_retention, None);
     for retention in ["1d", "24h", "400d"] {
