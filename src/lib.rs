@@ -158,6 +158,8 @@ pub mod desk;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod error;
+#[cfg(test)]
+mod fuzz;
 #[cfg(feature = "server")]
 pub mod grpc;
 #[cfg(feature = "server")]

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::LazyLock;
 
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
@@ -316,8 +317,9 @@ fn dynamic<M: Named>(pool: &DescriptorPool, message: &M) -> Result<DynamicMessag
     Ok(dynamic)
 }
 
-/// The contract.
+/// The contract, decoded once: it takes far longer than what it is asked for.
 pub(super) fn descriptors() -> Result<DescriptorPool, Failure> {
-    DescriptorPool::decode(FILE_DESCRIPTOR_SET)
-        .map_err(|error| Failure::Broken(format!("the embedded contract cannot be read: {error}")))
+    static POOL: LazyLock<Result<DescriptorPool, String>> =
+        LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).map_err(|error| error.to_string()));
+    POOL.clone().map_err(|error| Failure::Broken(format!("the embedded contract cannot be read: {error}")))
 }

@@ -167,3 +167,6 @@ pub(super) fn id(name: &str) -> &str {
 }
 
 const DURATION_RULE: &str = "must be a number with a unit (w, d, h, m, s, ms), such as 30d, 12h, 1h30m or 0s";
+
+#[cfg(test)]
+mod fuzz;

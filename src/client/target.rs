@@ -1,7 +1,7 @@
 //! Where a Keyward is, as users write it.
 
 use super::builder::BuildError;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A place to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +42,12 @@ impl Target {
         let authority: http::uri::Authority = authority.parse().map_err(|_| refused())?;
         let port = authority.port_u16().filter(|port| *port > 0).ok_or_else(refused)?;
         let host = authority.host();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
-        if host.is_empty() {
-            return Err(refused());
-        }
+        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok().then_some(address),
+            // The library lets brackets stand anywhere.
+            None => Some(host).filter(|host| !host.is_empty() && !host.contains(['[', ']', ':'])),
+        };
+        let host = host.ok_or_else(refused)?.to_owned();
         Ok(Self::Tcp { is_tls, host, port })
     }
 
@@ -58,6 +60,8 @@ impl Target {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +99,15 @@ mod tests {
             "unix:",
             "unix:///",
         ] {
+            assert!(Target::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn brackets_hold_an_address_and_nothing_else_does() {
+        for text in
+            ["HTT[::1]z:1", "[a]:1", "[]:1", "http://[::1]]:1", "http://[[::1]]:1", "a]:1", "http://[1.2.3.4]:1"]
+        {
             assert!(Target::parse(text).is_err(), "{text}");
         }
     }

@@ -4,11 +4,12 @@ use serde::Deserialize;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use zeroize::Zeroizing;
 
-/// A database's URL: a secret, since it may hold a password.
+/// A database's URL: a secret, since it may hold a password. Overwritten when dropped; the driver has a copy of its own.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct DatabaseUrl(String);
+#[serde(from = "String")]
+pub struct DatabaseUrl(Zeroizing<String>);
 
 impl DatabaseUrl {
     /// The text, for whoever connects.
@@ -40,7 +41,7 @@ impl fmt::Debug for DatabaseUrl {
 
 impl From<String> for DatabaseUrl {
     fn from(text: String) -> Self {
-        Self(text)
+        Self(Zeroizing::new(text))
     }
 }
 
@@ -48,7 +49,7 @@ impl FromStr for DatabaseUrl {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
+        Ok(text.to_owned().into())
     }
 }
 

@@ -9,12 +9,17 @@ use std::str::FromStr;
 pub(super) fn read_file(path: &Path) -> Result<ServeArgs> {
     let refuse = |rule: String| Error::invalid("--config", format!("{}: {rule}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    toml::from_str(&text).map_err(|error| {
+    read_text(&text).map_err(refuse)
+}
+
+/// What the file's text says, or what is wrong with it.
+pub(super) fn read_text(text: &str) -> std::result::Result<ServeArgs, String> {
+    toml::from_str(text).map_err(|error| {
         let line = error
             .span()
             .and_then(|span| text.as_bytes().get(..span.start))
             .map_or(1, |before| before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1));
-        refuse(format!("line {line}: {}", error.message()))
+        format!("line {line}: {}", error.message())
     })
 }
 

@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 const DEFAULT_FOLDER: &str = "keyward-mail";
 const DEFAULT_FROM: &str = "Keyward <keyward@localhost>";
 
-/// An SMTP server's URL as it was given: a secret, since it may hold a password.
+/// An SMTP server's URL as it was given: a secret, since it may hold a password. Overwritten when dropped.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct SmtpUrl(String);
+#[serde(from = "String")]
+pub struct SmtpUrl(Zeroizing<String>);
 
 impl fmt::Debug for SmtpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +26,7 @@ impl fmt::Debug for SmtpUrl {
 
 impl From<String> for SmtpUrl {
     fn from(text: String) -> Self {
-        Self(text)
+        Self(Zeroizing::new(text))
     }
 }
 
@@ -34,7 +34,7 @@ impl FromStr for SmtpUrl {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
+        Ok(text.to_owned().into())
     }
 }
 
@@ -171,8 +171,12 @@ fn server(url: &SmtpUrl, password_file: Option<&Path>, ca_file: Option<&Path>) -
     let uri: http::Uri = url.0.parse().map_err(|_| refuse(FORM))?;
     let authority = uri.authority().ok_or_else(|| refuse(FORM))?.as_str();
     let (user_info, _) = authority.rsplit_once('@').unwrap_or_default();
-    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| refuse(FORM))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let host = uri.host().ok_or_else(|| refuse(FORM))?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
+    // The library lets brackets stand anywhere, with nothing in them too.
+    if host.is_empty() || host.contains(['[', ']']) {
+        return Err(refuse(FORM));
+    }
     if !matches!(uri.path(), "" | "/") {
         return Err(refuse(FORM));
     }

@@ -1,6 +1,8 @@
 use super::*;
 use clap::{Args as _, Command, FromArgMatches as _};
 
+mod matrix;
+
 /// What the command line makes of these words, without the environment.
 pub(super) fn args(words: &[&str]) -> ServeArgs {
     let command = ServeArgs::augment_args(Command::new("serve").no_binary_name(true));
@@ -51,6 +53,18 @@ fn an_issuer_is_a_plain_url() {
     let bad = ["", "keys.example", "https://", "https:///a", "ftp://a", "https://a?b", "https://a#b", "https://a b"];
     for issuer in bad.into_iter().chain(["HTTPS://a", "https://é", "https://a\"b", long.as_str()]) {
         check(&["--issuer", issuer], Some(("--issuer", "URL")));
+    }
+}
+
+#[test]
+fn an_issuer_is_a_url_to_others_too_and_holds_no_password() {
+    for issuer in
+        ["https://a:b:c", "https://:80", "https://@", "https://u:p@h", "https://a:99999", "https://a:", "https://["]
+    {
+        check(&["--issuer", issuer], Some(("--issuer", "URL")));
+    }
+    for issuer in ["https://keys.example:8443/a", "http://[::1]", "http://10.0.0.1:1/"] {
+        check(&["--issuer", issuer], None);
     }
 }
 

@@ -70,10 +70,14 @@ impl FromStr for Span {
     }
 }
 
-/// Whether JWTs may name this as their issuer.
+/// Whether JWTs may name this as their issuer: a URL as others read it, too, with nothing in it that is a secret.
 pub(super) fn is_issuer(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'\\');
-    text.len() <= 255
-        && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(is_plain))
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    let parsed = text.parse::<http::Uri>();
+    let has_host = parsed.as_ref().ok().and_then(http::Uri::authority).is_some_and(|authority| {
+        let has_port = authority.as_str() != authority.host();
+        !authority.host().is_empty() && !authority.as_str().contains('@') && has_port == authority.port_u16().is_some()
+    });
+    text.len() <= 255 && is_web && has_host && text.bytes().all(is_plain)
 }

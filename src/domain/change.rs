@@ -40,7 +40,9 @@ impl FromStr for Head {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (revision, chain) = text.split_once(':').ok_or(())?;
-        let revision = revision.parse().ok().filter(|revision| *revision >= 0).ok_or(())?;
+        // Each revision is written in one way, without a sign or zeros before it.
+        let is_plain = |number: &i64| *number >= 0 && number.to_string() == revision;
+        let revision = revision.parse().ok().filter(is_plain).ok_or(())?;
         if chain.len() != 2 * CHAIN_BYTES || !chain.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(());
         }
@@ -213,6 +215,8 @@ pub struct Event {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -227,6 +231,15 @@ mod tests {
             wrong.iter().map(String::as_str).chain(["", ":", "7:", "7:00", text.strip_suffix("f8").unwrap_or_default()])
         {
             assert_eq!(wrong.parse::<Head>(), Err(()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_revision_of_a_head_has_neither_a_sign_nor_zeros_before_it() {
+        let chain = "0".repeat(64);
+        assert!(format!("7:{chain}").parse::<Head>().is_ok() && format!("0:{chain}").parse::<Head>().is_ok());
+        for revision in ["+7", "07", "00", "-0", " 7", "7 ", "9223372036854775808"] {
+            assert_eq!(format!("{revision}:{chain}").parse::<Head>(), Err(()), "{revision}");
         }
     }
 }

@@ -329,4 +329,6 @@ fn quoted(letters: &mut Peekable<CharIndices<'_>>) -> Result<String, Violation> 
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

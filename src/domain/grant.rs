@@ -188,4 +188,6 @@ impl Rules {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

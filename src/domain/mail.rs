@@ -124,6 +124,8 @@ pub fn pause_after(failures: u32, chance: f64) -> Duration {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
 

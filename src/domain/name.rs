@@ -252,6 +252,8 @@ impl<'a> Path<'a> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -121,4 +121,6 @@ impl From<IpRanges> for Vec<String> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

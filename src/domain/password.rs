@@ -103,6 +103,8 @@ fn length(field: &str) -> Violation {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -368,4 +368,6 @@ fn ancestors(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -304,4 +304,6 @@ fn strip_dot(text: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -282,4 +282,6 @@ fn default_resource(host: &str, path: &[String]) -> String {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

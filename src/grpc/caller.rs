@@ -315,3 +315,6 @@ impl Admitted {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz;

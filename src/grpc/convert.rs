@@ -170,3 +170,6 @@ pub(super) fn maybe_timestamp(time: Option<Time>) -> Option<prost_types::Timesta
 const fn field(name: &'static str, kind: FieldKind) -> FilterField {
     FilterField { name, kind }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -392,4 +392,6 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -22,12 +22,21 @@ impl Extractor for Headers<'_> {
     }
 }
 
+/// The header, if it has the form of the standard: another could be read in two ways, here and by the library.
+fn traceparent(headers: &HeaderMap) -> Option<&[u8]> {
+    let text = headers.get("traceparent")?.as_bytes().trim_ascii();
+    let is_good = |(place, byte): (usize, &u8)| match place {
+        2 | 35 | 52 => *byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    let first = text.get(..TRACEPARENT_LENGTH)?;
+    first.iter().enumerate().all(is_good).then_some(text)
+}
+
 /// The caller's span, if `traceparent` names one.
 pub fn remote_context(headers: &HeaderMap) -> Option<Context> {
     static PROPAGATOR: LazyLock<TraceContextPropagator> = LazyLock::new(TraceContextPropagator::new);
-    if !headers.contains_key("traceparent") {
-        return None;
-    }
+    traceparent(headers)?;
     let context = PROPAGATOR.extract_with_context(&Context::new(), &Headers(headers));
     let is_valid = context.span().span_context().is_valid();
     is_valid.then_some(context)
@@ -35,6 +44,6 @@ pub fn remote_context(headers: &HeaderMap) -> Option<Context> {
 
 /// Whether the caller records this trace, without taking the header apart any further: what Check can afford.
 pub fn is_sampled(headers: &HeaderMap) -> bool {
-    let flag = headers.get("traceparent").and_then(|value| value.as_bytes().get(TRACEPARENT_LENGTH - 1));
+    let flag = traceparent(headers).and_then(|text| text.get(TRACEPARENT_LENGTH - 1));
     flag.is_some_and(|digit| char::from(*digit).to_digit(16).is_some_and(|digit| digit & 1 == 1))
 }

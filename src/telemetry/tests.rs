@@ -251,7 +251,13 @@ fn a_trace_is_followed_if_it_is_whole_and_recorded_if_it_is_sampled() {
     let cases = [
         ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true, true),
         ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", true, false),
+        // Space around it is forgiven by both.
+        (" 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\t", true, true),
+        (" 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", true, false),
         ("00-00000000000000000000000000000000-00f067aa0ba902b7-00", false, false),
+        // The library would take both.
+        ("0-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false, false),
+        ("00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false, false),
         ("00-4bf92f3577b34da6a3ce929d0e0e4736", false, false),
         ("", false, false),
     ];

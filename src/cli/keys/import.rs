@@ -213,3 +213,6 @@ fn may_help_to_retry(status: &Status) -> bool {
         | Code::Unauthenticated => false,
     }
 }
+
+#[cfg(test)]
+mod fuzz;

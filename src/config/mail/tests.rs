@@ -78,6 +78,13 @@ fn the_url_says_when_the_connection_is_encrypted() {
 }
 
 #[test]
+fn brackets_in_the_url_hold_an_address() {
+    for url in ["smtp://[]", "smtps://[]:25", "smtp://[[::1]]", "smtp://a[::1]b", "smtp://a]"] {
+        check(&["--smtp-url", url], Some(("--smtp-url", "must be smtp://")));
+    }
+}
+
+#[test]
 fn a_password_comes_from_the_url_or_from_a_file_and_is_shown_nowhere() {
     let account = |server: SmtpServer| server.account.map(|one| (one.user, one.password.to_string()));
     let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));

@@ -9,11 +9,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-const ISSUER: &str = "http://127.0.0.1:50053";
+pub(super) const ISSUER: &str = "http://127.0.0.1:50053";
 
-struct Pair {
+pub(super) struct Pair {
     pair: Ed25519KeyPair,
-    public: PublicKey,
+    pub(super) public: PublicKey,
 }
 
 impl Pair {
@@ -24,24 +24,24 @@ impl Pair {
     }
 
     /// Signs any header and any claims, as they stand.
-    fn sign(&self, header: &str, claims: &str) -> String {
+    pub(super) fn sign(&self, header: &str, claims: &str) -> String {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes()));
         format!("{message}.{signature}")
     }
 
-    fn header(&self) -> Value {
+    pub(super) fn header(&self) -> Value {
         json!({"typ": TYP, "alg": "EdDSA", "kid": self.public.kid()})
     }
 
-    fn verify(&self, text: &str) -> Option<Claims> {
+    pub(super) fn verify(&self, text: &str) -> Option<Claims> {
         verify(text, &self.public, ISSUER)
     }
 }
 
-static OURS: LazyLock<Pair> = LazyLock::new(Pair::new);
+pub(super) static OURS: LazyLock<Pair> = LazyLock::new(Pair::new);
 
-fn claims() -> Value {
+pub(super) fn claims() -> Value {
     json!({
         "iss": ISSUER, "sub": "tenants/acme/keys/ci", "client_id": "tenants/acme/keys/ci", "aud": ["tenants/acme"],
         "exp": 2_000_000_000_i64, "iat": 1_999_996_400_i64, "jti": "0c", "scope": "read:doc/*",
@@ -71,7 +71,7 @@ fn with_header(name: &str, value: Value) -> String {
     OURS.sign(&header.to_string(), &claims().to_string())
 }
 
-fn good() -> String {
+pub(super) fn good() -> String {
     OURS.sign(&OURS.header().to_string(), &claims().to_string())
 }
 
@@ -299,4 +299,31 @@ proptest! {
         prop_assert_eq!(OURS.verify(&text), None);
         prop_assert_eq!(OURS.verify(&format!("eyJ{tail}")), None);
     }
+}
+
+#[test]
+fn an_array_of_what_we_say_is_not_what_we_say() {
+    let values: Vec<Value> = serde_json::from_str::<Claims>(&claims().to_string())
+        .map(|claims| {
+            let Claims { iss, sub, client_id, aud, exp, iat, jti, scope, revision, secret_version, narrowed } = claims;
+            vec![
+                json!(iss),
+                json!(sub),
+                json!(client_id),
+                json!(aud),
+                json!(exp),
+                json!(iat),
+                json!(jti),
+                json!(scope),
+                json!(revision),
+                json!(secret_version),
+                json!(narrowed),
+            ]
+        })
+        .unwrap();
+    let array = json!(values).to_string();
+    assert!(serde_json::from_str::<Claims>(&array).is_ok(), "serde itself takes it");
+    refused(&OURS.sign(&OURS.header().to_string(), &array));
+    let header = json!(["EdDSA", TYP, OURS.public.kid()]).to_string();
+    refused(&OURS.sign(&header, &claims().to_string()));
 }

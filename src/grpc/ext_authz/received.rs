@@ -93,3 +93,6 @@ async fn read(body: Body) -> Option<envoy::CheckRequest> {
     let is_whole = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).is_ok_and(|length| length == message.len());
     if is_whole { envoy::CheckRequest::decode(message).ok() } else { None }
 }
+
+#[cfg(test)]
+mod fuzz;
