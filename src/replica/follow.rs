@@ -143,7 +143,7 @@ impl Follower {
         let number = self.shared.begin_look();
         // Before it is sent: what the answer says was true no later than that for sure.
         let sent = boot_time();
-        let polled = self.poll(applied).await?;
+        let (polled, events) = self.poll(applied).await?;
         self.progress.send_if_modified(|progress| {
             progress.head = polled.head.revision;
             // Nobody waits for what is only seen.
@@ -153,7 +153,7 @@ impl Follower {
         match member.polled(&polled) {
             Next::Renew | Next::Apply if self.is_in_doubt => return self.reload("the log did not fit").await,
             Next::Renew => {}
-            Next::Apply => self.apply_up_to(&polled.head).await?,
+            Next::Apply => self.apply_up_to(&polled.head, events).await?,
             Next::Rejoin => return self.rejoin().await,
             Next::Reload => return self.reload("another ledger was adopted").await,
             Next::CatchUpByLoading => return self.reload("what is missing was pruned").await,
@@ -165,21 +165,23 @@ impl Follower {
         self.publish(number, sent, &polled).await
     }
 
-    async fn poll(&self, applied: i64) -> Result<Polled> {
+    /// What the database says, and how many events there are after `applied`.
+    async fn poll(&self, applied: i64) -> Result<(Polled, i64)> {
         let answer = timeout(self.timing.statement_timeout(), self.store.poll(&self.id, applied)).await;
-        let Poll { revision, chain, floor, cluster_id, own, chain_at, is_any_fencing } =
+        let Poll { revision, chain, floor, cluster_id, own, chain_at, events_after, is_any_fencing } =
             answer.map_err(|_| Error::unavailable("the database does not answer"))??;
         if is_any_fencing {
             self.shared.see_fences.notify_one();
         }
-        Ok(Polled {
+        let polled = Polled {
             head: Head { revision, chain },
             floor,
             cluster_id,
             is_member: own.is_some_and(|(is_fencing, _)| !is_fencing),
             confirmed: own.map_or(-1, |(_, applied)| applied),
             chain_at_applied: chain_at,
-        })
+        };
+        Ok((polled, events_after))
     }
 
     /// Everything up to the polled head is in: lets the index answer, and only then confirms it.
@@ -205,12 +207,12 @@ impl Follower {
         Ok(())
     }
 
-    /// Applies what came after what is applied, at least up to `head`.
-    async fn apply_up_to(&mut self, head: &Head) -> Result<()> {
+    /// Applies what came after what is applied, at least up to `head`, which was polled with so many `events` after that.
+    async fn apply_up_to(&mut self, head: &Head, events: i64) -> Result<()> {
         while let Some(member) = &mut self.member
             && member.applied().revision < head.revision
         {
-            let reading = self.store.changes_between(member.applied(), head, STRIDE);
+            let reading = self.store.changes_between(member.applied(), head, events, STRIDE);
             let batches = match timeout(self.timing.statement_timeout(), reading).await {
                 Ok(Ok(batches)) => batches,
                 Ok(Err(failure)) => {
@@ -268,7 +270,7 @@ impl Follower {
     /// Verifies the end of the ledger and puts all rows into the index, at the revision they belong to.
     async fn load(&mut self) -> Result<()> {
         let followed = self.before.as_ref().map_or(0, |before| before.applied().revision);
-        let polled = self.poll(followed).await?;
+        let (polled, _) = self.poll(followed).await?;
         // However often loading failed in between: what was followed is not followed back.
         if let Some(reason) = self.before.as_mut().and_then(|before| before.refusal(&polled)) {
             return Err(Error::internal(reason));

@@ -73,9 +73,10 @@ impl Store {
         batches(self.links_after(from, limit).await?)
     }
 
-    /// The same, up to `to`, which was read as the head. What this process has committed itself is not read.
-    pub async fn changes_between(&self, from: &Head, to: &Head, limit: i64) -> Result<Vec<Batch>> {
-        match self.recent.between(from, to) {
+    /// The same, up to `to`, which was read as the head together with how many `events` there are after `from`. What this
+    /// process has committed itself is not read.
+    pub async fn changes_between(&self, from: &Head, to: &Head, events: i64, limit: i64) -> Result<Vec<Batch>> {
+        match self.recent.between(from, to, events) {
             Some(links) => batches(links),
             None => batches(self.links_between(from, to.revision, limit).await?),
         }

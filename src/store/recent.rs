@@ -1,7 +1,8 @@
 //! What this process has committed lately, for its own follower, which then need not have the database send it back.
 //!
 //! INVARIANT (no gap): nothing here counts by itself. It is what the log says only where it leads, link by link, from what
-//! the follower has applied to the chain that the database gives as the head's: that chain is of no other history.
+//! the follower has applied to the chain that the database gives as the head's, which is of no other history, and where the
+//! database has an event for each link.
 
 use super::draft::Committed;
 use super::log::Head;
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 
 /// How many revisions are kept, and how many bytes of changes: of what is beyond it the follower reads the log.
-const MAX_LINKS: usize = 1024;
+pub(super) const MAX_LINKS: usize = 1024;
 const MAX_BYTES: usize = 1 << 20;
 
 /// A revision that this process has committed.
@@ -64,9 +65,9 @@ impl Recent {
         }
     }
 
-    /// What leads from `from` to `to`, which is the head in the database, if this process has committed all of it. It is
-    /// forgotten here, and what was before it too.
-    pub(super) fn between(&self, from: &Head, to: &Head) -> Option<Vec<(Head, Vec<String>)>> {
+    /// What leads from `from` to `to`, which is the head in the database, if this process has committed all of it and the
+    /// database has so many `events` after `from`. It is forgotten here, and what was before it too.
+    pub(super) fn between(&self, from: &Head, to: &Head, events: i64) -> Option<Vec<(Head, Vec<String>)>> {
         let mut kept = self.0.lock();
         while kept.links.front().is_some_and(|first| first.committed.revision <= from.revision) {
             kept.forget_first();
@@ -75,7 +76,7 @@ impl Recent {
         let (first, last) = (kept.links.front()?, kept.links.get(count.checked_sub(1)?)?);
         let leads =
             first.before == *from.chain && last.committed.revision == to.revision && last.committed.chain == *to.chain;
-        if !leads {
+        if !leads || to.revision.saturating_sub(from.revision) != events {
             return None;
         }
         let mut links = Vec::with_capacity(count);
@@ -106,7 +107,9 @@ mod tests {
     }
 
     fn taken(recent: &Recent, from: &Head, to: &Head) -> Option<Vec<String>> {
-        let links = recent.between(from, to)?;
+        let events = to.revision - from.revision;
+        assert!(recent.between(from, to, events - 1).is_none(), "an event has vanished");
+        let links = recent.between(from, to, events)?;
         assert_eq!(links.last().map(|(head, _)| head), Some(to));
         Some(links.into_iter().flat_map(|(_, payloads)| payloads).collect())
     }

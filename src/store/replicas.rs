@@ -9,6 +9,7 @@ use super::entity::{audit_event, ledger_head, replica};
 use super::failure::sort;
 use super::many::padded;
 use super::open::{Engine, Store};
+use super::recent::MAX_LINKS;
 use super::rows::READER;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
@@ -50,6 +51,8 @@ pub struct Poll {
     pub own: Option<(bool, i64)>,
     /// The chain of the event at the revision that was asked about.
     pub chain_at: Option<Vec<u8>>,
+    /// How many events there are of the [`MAX_LINKS`] revisions after it.
+    pub events_after: i64,
     /// Whether any replica is being shut out.
     pub is_any_fencing: bool,
 }
@@ -254,6 +257,13 @@ fn poll_statement(id: &str, applied: i64, engine: Engine) -> SelectStatement {
         .from(replica::Entity)
         .and_where(Expr::col(replica::Column::State).eq(FENCING))
         .to_owned();
+    let last = applied.saturating_add(MAX_LINKS as i64);
+    let after = Query::select()
+        .expr(Expr::col(audit_event::Column::Revision).count())
+        .from(audit_event::Entity)
+        .and_where(Expr::col(audit_event::Column::Revision).gt(applied))
+        .and_where(Expr::col(audit_event::Column::Revision).lte(last))
+        .to_owned();
     let own = Expr::col((replica::Entity, replica::Column::Id)).eq(id);
     let event = Expr::col((audit_event::Entity, audit_event::Column::Revision)).eq(applied);
     Query::select()
@@ -265,6 +275,7 @@ fn poll_statement(id: &str, applied: i64, engine: Engine) -> SelectStatement {
         .expr_as(Expr::col((replica::Entity, replica::Column::Applied)), Alias::new("applied"))
         .expr_as(Expr::col((audit_event::Entity, audit_event::Column::Chain)), Alias::new("chain_at"))
         .expr_as(Expr::SubQuery(None, Box::new(fencing.into())), Alias::new("fencing"))
+        .expr_as(Expr::SubQuery(None, Box::new(after.into())), Alias::new("events_after"))
         .expr_as(standby(engine), Alias::new("standby"))
         .from(ledger_head::Entity)
         .join(JoinType::LeftJoin, replica::Entity, own)
@@ -283,6 +294,7 @@ fn read_poll(row: &QueryResult) -> Result<Poll, sea_orm::DbErr> {
         cluster_id: row.try_get("", "cluster_id")?,
         own: state.zip(applied).map(|(state, applied)| (state != ACTIVE, applied)),
         chain_at: row.try_get("", "chain_at")?,
+        events_after: row.try_get("", "events_after")?,
         is_any_fencing: row.try_get::<i64>("", "fencing")? > 0,
     })
 }

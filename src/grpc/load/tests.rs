@@ -13,7 +13,7 @@ fn shed(telemetry: &Telemetry, reason: &str) -> u64 {
     let text = telemetry.metrics().text().unwrap();
     let begin = format!("keyward_calls_shed_total{{listener=\"data\",reason=\"{reason}\"}} ");
     let line = text.lines().find(|line| line.starts_with(&begin)).unwrap_or_else(|| panic!("{begin}: {text}"));
-    line[begin.len()..].parse().unwrap()
+    line.strip_prefix(begin.as_str()).unwrap().parse().unwrap()
 }
 
 #[test]

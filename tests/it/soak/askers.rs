@@ -228,9 +228,10 @@ fn judge(
             let Watched { number, revision, is_back, text, .. } = watched;
             // The id of a credential is no secret, and leads to its event.
             let id = text.rsplit_once('_').map_or("", |(id, _)| id);
+            let Answer { is_allowed: _, revision: at, reasons } = &answer;
             world.wrong(format!(
                 "{door:?} at replica {replica} denied live credential {number} ({id}, of revision {revision}, back: \
-                 {is_back}), asked for {wanted} at {sent:?}: {answer:?}"
+                 {is_back}), asked for {wanted} at {sent:?}: {reasons:?} at {at:?}"
             ));
         }
     }
