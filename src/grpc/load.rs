@@ -7,8 +7,7 @@
 //! streams.
 //!
 //! To turn a Check away costs about as much as to answer it, nearly all of which is HTTP/2: measured with ten times as many
-//! calls at once as may wait, callers that ask again at once get far fewer answers than if all had waited, and one who asks
-//! on a connection of its own is answered in the time it always takes, since connections have their turns. So by default the
+//! calls at once as may wait, callers that ask again at once get far fewer answers than if all had waited. So by default the
 //! queue is bounded only to bound memory, and by what nobody waits for; whoever has clients that go elsewhere, or wait as
 //! they are told, may want less. A call whose own deadline has passed is never begun.
 //!
