@@ -134,7 +134,8 @@ pub(super) async fn diagnose(desk: &Desk) -> Vec<Finding> {
     for counted in Counted::ALL {
         let Cap::Of(most) = desk.caps.caps.of(counted) else { continue };
         let nearly = u64::try_from(u128::from(most) * u128::from(NEARLY) / 100).unwrap_or(most).max(1);
-        let fullest = match desk.store.fullest(counted, nearly, MAX_NAMED, desk.clock.now()).await {
+        let fullest = desk.store.fullest(counted, nearly, MAX_NAMED, desk.clock.now());
+        let fullest = match super::diagnosis::look(fullest).await {
             Ok(fullest) => fullest,
             Err(error) => return vec![super::diagnosis::unreadable(CHECK, &error)],
         };

@@ -78,7 +78,7 @@ pub async fn diagnose(desk: &Desk, deployment: &Deployment) -> Diagnosis {
 }
 
 /// What the database says to one question, if it does within [`LOOK`].
-async fn look<T>(question: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn look<T>(question: impl Future<Output = Result<T>>) -> Result<T> {
     let said = timeout(LOOK, question).await;
     said.unwrap_or_else(|_| Err(Error::unavailable("the database does not answer")))
 }

@@ -50,7 +50,6 @@ struct Shared {
     in_flight: AtomicUsize,
     max_in_flight: usize,
     streams: AtomicUsize,
-    watches: AtomicUsize,
     max_streams: usize,
     replies: Replies,
 }
@@ -62,8 +61,6 @@ pub(super) enum Flow {
     Call,
     /// A stream of its own for as long as it likes.
     Stream,
-    /// The same of health, counted apart: nobody who asks for something is to be in its way.
-    Watch,
     /// It is never turned away.
     Always,
 }
@@ -79,7 +76,6 @@ impl Load {
             in_flight: AtomicUsize::new(0),
             max_in_flight: limits.admin_max_in_flight,
             streams: AtomicUsize::new(0),
-            watches: AtomicUsize::new(0),
             max_streams: limits.max_streams,
             replies: Replies::new(listener),
         };
@@ -103,7 +99,6 @@ impl Load {
     pub(super) fn open(self: &Arc<Self>, flow: Flow) -> Result<Option<Seat>, HeaderMap> {
         let counted = match flow {
             Flow::Stream => Counted::Streams,
-            Flow::Watch => Counted::Watches,
             Flow::Call | Flow::Always => return Ok(None),
         };
         self.take(counted).map(Some).ok_or_else(|| self.refuse(Shed::Streams))
@@ -183,7 +178,6 @@ pub(crate) struct Seat {
 enum Counted {
     InFlight,
     Streams,
-    Watches,
 }
 
 impl Seat {
@@ -192,7 +186,6 @@ impl Seat {
         match self.counted {
             Counted::InFlight => (&shared.in_flight, shared.max_in_flight),
             Counted::Streams => (&shared.streams, shared.max_streams),
-            Counted::Watches => (&shared.watches, shared.max_streams),
         }
     }
 }

@@ -311,7 +311,7 @@ impl Call {
             (Ok(timeout), _) => Ok((start, timeout)),
             // Envoy and who asks for health are answered whatever they say.
             (Err(Malformed), Flow::Always) => Ok((start, None)),
-            (Err(Malformed), Flow::Call | Flow::Stream | Flow::Watch) => {
+            (Err(Malformed), Flow::Call | Flow::Stream) => {
                 let rule = "must be at most eight digits and one of H, M, S, m, u and n";
                 let status = Status::from(Error::invalid(GRPC_TIMEOUT, rule));
                 Err(status.into_http::<()>().into_parts().0.headers)
@@ -325,7 +325,7 @@ impl Call {
         match self.method.flow {
             Flow::Always => {}
             Flow::Call => return load.queue().map(Start::Queued),
-            Flow::Stream | Flow::Watch => self.seat = load.open(self.method.flow)?,
+            Flow::Stream => self.seat = load.open(self.method.flow)?,
         }
         Ok(Start::Begun)
     }

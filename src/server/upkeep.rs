@@ -39,6 +39,9 @@ pub(super) async fn sweep(
         if let Err(error) = store.sweep(clock.now()).await {
             tracing::warn!("old tokens and sessions could not be swept away: {error}");
         }
+        if let Err(error) = store.establish_counts().await {
+            tracing::warn!("what tenants have could not be counted, so that no cap is in the way: {error}");
+        }
         if let Err(error) = store.sweep_counts(clock.now()).await {
             tracing::warn!("counts of tokens that have expired could not be deleted: {error}");
         }

@@ -1,6 +1,8 @@
 //! How many things each tenant has: kept in the transaction that changes them, so that a cap is decided on what cannot
 //! change any more, and by one look, however many there are. The head of the ledger says up to which revision they are
-//! counted; what a binary that does not count has written is caught up with, from the log, when the next group opens.
+//! counted. What a binary that does not count has written is caught up with from the log when the next group opens, if it is
+//! little; if it is much, all is counted anew beside the groups, when a process starts or from time to time, and until then
+//! no cap is in the way.
 
 use super::draft::{Draft, SHARD};
 use super::entity::{audit_event, ledger_change, ledger_head, tenant_count};
@@ -14,13 +16,14 @@ use crate::domain::name::TenantId;
 use crate::error::{Error, Result};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use std::collections::{BTreeMap, HashMap};
 
-/// Counts anew all that the rows hold; the same for every engine. The revision comes first: what is written after it
-/// counts as not counted yet.
-pub(super) const RECOUNT: [&str; 5] = [
+/// Counts anew all that the rows hold; the same for every engine. In one transaction, which holds the head from the first
+/// statement on: nobody writes meanwhile.
+const RECOUNT: [&str; 5] = [
     "UPDATE ledger_head SET counted_rev = rev",
     "DELETE FROM tenant_count",
     "INSERT INTO tenant_count (tenant_id, kind, end_time, number) \
@@ -35,8 +38,9 @@ pub(super) const RECOUNT: [&str; 5] = [
      WHERE digest IS NOT NULL AND revoke_time IS NULL) AS counted GROUP BY tenant_id, end_time",
 ];
 
-/// So many revisions are caught up with one by one; beyond that all is counted anew.
+/// So many revisions and changes are caught up with by a group, which must not take long.
 const MAX_GAP: i64 = 4096;
+const MAX_CHANGES: u64 = 10_000;
 
 /// What a group knows of the counts.
 #[derive(Debug, Default)]
@@ -45,6 +49,8 @@ pub(super) struct Counts {
     before: HashMap<(TenantId, Counted), i64>,
     /// By how much the group moves it.
     moved: BTreeMap<Slot, i64>,
+    /// Too much is not counted: neither is what the group moves.
+    is_behind: bool,
 }
 
 impl Counts {
@@ -63,9 +69,14 @@ impl Counts {
         slots.filter(|((_, _, end), _)| is_current(*end, now)).map(|(_, by)| by).sum()
     }
 
+    /// Whether what the group writes is counted.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.is_behind
+    }
+
     /// What is to be added to the rows.
     pub(super) fn rows(&self) -> Vec<tenant_count::ActiveModel> {
-        let moved = self.moved.iter().filter(|(_, by)| **by != 0);
+        let moved = self.moved.iter().filter(|(_, by)| self.is_kept() && **by != 0);
         let row = |((tenant, counted, end_time), by): (&Slot, &i64)| tenant_count::ActiveModel {
             tenant_id: Set(tenant.as_str().to_owned()),
             kind: Set(counted.as_str().to_owned()),
@@ -77,6 +88,9 @@ impl Counts {
 
     /// What a group knows that begins where this one has ended: of what does not end by itself.
     pub(super) fn of_next(mut self) -> Self {
+        if self.is_behind {
+            return Self::default();
+        }
         let mut before = std::mem::take(&mut self.before);
         before.retain(|(_, counted), _| *counted != Counted::Tokens);
         for ((tenant, counted), number) in &mut before {
@@ -92,9 +106,12 @@ impl Counts {
 }
 
 impl Draft {
-    /// How many of these the tenant has, with what the group has written so far.
+    /// How many of these the tenant has, with what the group has written so far; none while too much is not counted.
     pub async fn count(&self, tenant: &TenantId, counted: Counted) -> Result<u64> {
         let work = self.work();
+        if !work.counts.lock().is_kept() {
+            return Ok(0);
+        }
         let place = (tenant.clone(), counted);
         let known = work.counts.lock().before.get(&place).copied();
         let before = match known {
@@ -132,14 +149,11 @@ impl Work {
         }
         let is_there = from < to && from >= head.floor_rev && to.saturating_sub(from) <= MAX_GAP;
         let moved = if is_there { self.moved_between(from, to).await? } else { None };
+        let mut counts = self.counts.lock();
         match moved {
             // With the next flush, or not at all.
-            Some(moved) => self.counts.lock().add(moved),
-            None => {
-                for statement in RECOUNT {
-                    self.transaction.execute_unprepared(statement).await.map_err(sort)?;
-                }
-            }
+            Some(moved) => counts.add(moved),
+            None => counts.is_behind = true,
         }
         Ok(())
     }
@@ -164,10 +178,14 @@ impl Work {
             .filter(ledger_change::Column::Rev.lte(to))
             .order_by_asc(ledger_change::Column::Rev)
             .order_by_asc(ledger_change::Column::Seq)
+            .limit(MAX_CHANGES.saturating_add(1))
             .into_tuple()
             .all(&self.transaction)
             .await
             .map_err(sort)?;
+        if rows.len() as u64 > MAX_CHANGES {
+            return Ok(None);
+        }
         let mut caught_up = Counts::default();
         for (revision, payload) in rows {
             let change: Option<Change> = serde_json::from_str(&payload).ok();
@@ -178,7 +196,29 @@ impl Work {
     }
 }
 
+/// Counts all anew, if something is not counted: mutations of all replicas wait meanwhile, Checks and polls do not.
+pub(super) async fn establish(db: &DatabaseConnection) -> Result<()> {
+    let head = ledger_head::Entity::find_by_id(SHARD).one(db).await.map_err(sort)?;
+    if head.is_none_or(|head| head.counted_rev == head.rev) {
+        return Ok(());
+    }
+    let mode = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    let transaction = db.begin_with_options(mode).await.map_err(sort)?;
+    for statement in RECOUNT {
+        transaction.execute_unprepared(statement).await.map_err(sort)?;
+    }
+    transaction.commit().await.map_err(sort)
+}
+
 impl Store {
+    /// Counts all anew, if something is not counted.
+    pub async fn establish_counts(&self) -> Result<()> {
+        establish(&self.registry).await
+    }
+
     /// The tenants that have at least `least` of these, those with the most first.
     pub async fn fullest(&self, counted: Counted, least: u64, limit: u64, now: Time) -> Result<Vec<(TenantId, u64)>> {
         let (kind, end, from, signed) = match self.engine() {
@@ -232,6 +272,10 @@ mod tests {
         let next = counts.of_next();
         assert_eq!(next.before, HashMap::from([((acme, Counted::Keys), 9)]), "what was not read is not known");
         assert!(next.moved.is_empty() && next.rows().is_empty());
+        let mut behind = Counts { is_behind: true, ..Counts::default() };
+        behind.before.insert((other.clone(), Counted::Keys), 7);
+        behind.add([((other, Counted::Keys, 0), 1)].into());
+        assert!(behind.rows().is_empty() && behind.of_next().before.is_empty(), "what is not known is not kept");
     }
 
     #[test]

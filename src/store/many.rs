@@ -105,22 +105,20 @@ impl<'a> Batch<'a> {
         if self.is_json { self.add(&rows, sum) } else { upsert(rows, sum, self.transaction).await }
     }
 
-    /// Moves the head of the ledger; what it leads to is counted.
-    pub(super) async fn move_head(&mut self, head: Committed) -> Result<()> {
+    /// Moves the head of the ledger; whether what it leads to is counted.
+    pub(super) async fn move_head(&mut self, head: Committed, is_counted: bool) -> Result<()> {
         if self.is_json {
             let (revision, chain, shard) =
                 (self.place(head.revision.into()), self.place(head.chain.to_vec().into()), self.place(SHARD.into()));
+            let counted = if is_counted { format!(", counted_rev = {revision}") } else { String::new() };
             self.parts.push(format!(
-                "UPDATE ledger_head SET rev = {revision}, counted_rev = {revision}, chain = {chain} WHERE shard = {shard}"
+                "UPDATE ledger_head SET rev = {revision}, chain = {chain}{counted} WHERE shard = {shard}"
             ));
             return Ok(());
         }
-        let row = ledger_head::ActiveModel {
-            rev: Set(head.revision),
-            counted_rev: Set(head.revision),
-            chain: Set(head.chain.to_vec()),
-            ..Default::default()
-        };
+        let counted_rev = if is_counted { Set(head.revision) } else { ActiveValue::NotSet };
+        let (rev, chain) = (Set(head.revision), Set(head.chain.to_vec()));
+        let row = ledger_head::ActiveModel { rev, counted_rev, chain, ..Default::default() };
         let moving = ledger_head::Entity::update_many().set(row).filter(ledger_head::Column::Shard.eq(SHARD));
         moving.exec(self.transaction).await.map_err(sort).map(drop)
     }

@@ -27,6 +27,7 @@ mod purpose;
 mod reading;
 mod sqlite;
 
+use super::counts;
 use super::failure::{cannot_connect, sort};
 use super::group::Groups;
 use super::migration::{self, Migrated};
@@ -167,7 +168,11 @@ impl Target {
     /// Brings the schema up to date.
     async fn migrate(&self, lease: Duration) -> Result<Migrated> {
         let db = self.connect(Purpose::Migration, lease).await?;
-        let done = migration::run(&db).await;
+        let done = match migration::run(&db).await {
+            // Not in a migration, whose transaction would keep other replicas from reading the head.
+            Ok(migrated) => counts::establish(&db).await.map(|()| migrated),
+            Err(error) => Err(error),
+        };
         let closed = db.close().await.map_err(sort);
         done.and_then(|migrated| closed.map(|()| migrated))
     }

@@ -1,7 +1,7 @@
 //! Who a caller is, read once more under the head lock, and whose the things are that it names.
 //!
 //! INVARIANT (decided under the lock): what a mutation rests on is read after the head was locked (V0), in statements
-//! of their own; once for all that share the transaction, for nobody else can write meanwhile (`store/group/cache.rs`),
+//! of their own, or was read by the group that left the head where it is; once for all that share the transaction, for nobody else can write meanwhile (`store/group/cache.rs`),
 //! and for all who wait in one go where it is known what they will rest on (`store/group/ahead.rs`).
 
 use super::draft::Draft;

@@ -62,23 +62,21 @@ fn whoever_has_waited_for_too_long_in_a_crowd_is_turned_away() {
 }
 
 #[test]
-fn streams_watches_of_health_and_administration_are_counted_apart() {
+fn streams_and_administration_are_counted_apart() {
     let limits = Limits { max_streams: 1, admin_max_in_flight: 1, ..Limits::default() };
     let (telemetry, load) = load(limits);
     // They are the listener's, on whichever thread.
     let other = load.of_another();
-    for flow in [Flow::Stream, Flow::Watch] {
-        let seat = load.open(flow).unwrap();
-        assert!(other.open(flow).is_err());
-        drop(seat);
-        assert!(other.open(flow).is_ok());
-    }
+    let seat = load.open(Flow::Stream).unwrap();
+    assert!(other.open(Flow::Stream).is_err());
+    drop(seat);
+    assert!(other.open(Flow::Stream).is_ok());
     let seat = load.begin().unwrap();
     assert!(matches!(other.begin(), Err(Error::Exhausted { retry_after: Some(_), .. })));
     let _stream = load.open(Flow::Stream).unwrap();
     drop(seat);
     assert!(other.begin().is_ok());
-    assert_eq!((shed(&telemetry, "streams"), shed(&telemetry, "in_flight")), (2, 1));
+    assert_eq!((shed(&telemetry, "streams"), shed(&telemetry, "in_flight")), (1, 1));
     for flow in [Flow::Call, Flow::Always] {
         assert!(load.open(flow).unwrap().is_none());
     }

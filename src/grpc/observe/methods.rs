@@ -146,8 +146,7 @@ fn kind_of(label: &str) -> Kind {
 fn flow_of(label: &str, is_stream: bool) -> Flow {
     let is_health = label.starts_with("grpc.health.v1.");
     match (is_health, is_stream) {
-        (true, true) => Flow::Watch,
-        (true, false) => Flow::Always,
+        (true, _) => Flow::Always,
         (false, true) => Flow::Stream,
         // INVARIANT (no denial is an error): it would let pass, at an Envoy that fails open.
         (false, false) if label.starts_with("envoy.") => Flow::Always,

@@ -1,6 +1,6 @@
 //! What was read under the lock, kept while the group lasts: nobody else writes while the head is locked, and what the
-//! group writes itself is forgotten here. So a row is read once in a group, after the head was locked, however many of
-//! its mutations rest on it.
+//! group writes itself is forgotten here. So a row is read once in a group, however many of its mutations rest on it; and not
+//! again by the next one, if nobody has moved the head meanwhile.
 
 use crate::domain::application::Application;
 use crate::domain::change::{Change, Root};

@@ -102,9 +102,13 @@ impl Group {
         let (delayed, record, counts) = (Mutex::default(), Mutex::default(), Mutex::default());
         let work = Work { transaction, cache: Mutex::default(), delayed, record, counts };
         work.catch_up(&row).await?;
+        let is_counted = row.counted_rev == row.rev;
         let head = committed(row)?;
         if let Some((cache, counts)) = store.groups.kept.at(head).await {
-            (*work.cache.lock(), *work.counts.lock()) = (cache, counts);
+            *work.cache.lock() = cache;
+            if is_counted {
+                *work.counts.lock() = counts;
+            }
         }
         Ok(Self {
             work: Arc::new(work),

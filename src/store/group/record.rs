@@ -141,13 +141,16 @@ impl Work {
         let events = events.into_iter().map(|event| audit_event::ActiveModel::from(event).reset_all());
         let replays = replays.into_values().map(|row| row.into_active_model().reset_all());
         let mut batch = Batch::new(&self.transaction);
-        let counts = self.counts.lock().rows();
+        let (counts, is_counted) = {
+            let counts = self.counts.lock();
+            (counts.rows(), counts.is_kept())
+        };
         delayed.write(&mut batch).await?;
         batch.add_counts(counts).await?;
         batch.insert(changes).await?;
         batch.insert(events.collect()).await?;
         batch.insert(replays.collect()).await?;
-        batch.move_head(head).await?;
+        batch.move_head(head, is_counted).await?;
         batch.write().await?;
         Ok(links)
     }

@@ -1,8 +1,6 @@
-//! How many things each tenant has, and up to which revision that is counted.
+//! How many things each tenant has, and up to which revision that is counted: of what is there already, nothing yet.
 
 use super::tables::Tables;
-use crate::store::counts::RECOUNT;
-use sea_orm::ConnectionTrait as _;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, string_len};
 
@@ -24,10 +22,6 @@ impl MigrationTrait for Migration {
             .primary_key(Index::create().col("tenant_id").col("kind").col("end_time"))
             .to_owned();
         tables.create_table(count).await?;
-        // What an older binary writes meanwhile comes after the revision that is noted first, and is caught up with.
-        for statement in RECOUNT {
-            manager.get_connection().execute_unprepared(statement).await?;
-        }
         Ok(())
     }
 }

@@ -106,22 +106,23 @@ async fn counts_are_what_there_is_whoever_has_written_it(on: On) {
     let expected = told(&[("acme keys", 7), ("other keys", 1), ("acme applications", 2), ("acme tokens", 2)]);
     assert_eq!(counted(&fresh, &server.clock).await, expected, "as kept");
     // All of it written by binaries that do not count: the next mutation has it caught up with.
-    let make = async |server: &mut TestServer, id: &str| {
+    let make = async |server: &mut TestServer, statements: [&'static str; 2], id: &str| {
         server.start_again_with(|args| on_it(&fresh, args)).await;
+        for statement in statements {
+            fresh.execute(statement).await;
+        }
         let owner = server.bearer(&acme.made.master_credential);
         owner.key("tenants/-").id(id).issued().await;
         server.stop().await;
     };
-    fresh.execute("DELETE FROM tenant_count").await;
-    fresh.execute("UPDATE ledger_head SET counted_rev = 0").await;
-    make(&mut server, "next").await;
+    let lost = ["DELETE FROM tenant_count", "UPDATE ledger_head SET counted_rev = 0"];
+    make(&mut server, lost, "next").await;
     let mut expected = expected;
     expected[0].1 += 1;
     assert_eq!(counted(&fresh, &server.clock).await, expected, "from the log");
-    // The log does not tell of it: counted anew.
-    fresh.execute("UPDATE tenant_count SET number = 99").await;
-    fresh.execute("UPDATE ledger_head SET counted_rev = -1").await;
-    make(&mut server, "last").await;
+    // The log does not tell of it: nothing is counted until the next start.
+    let wrong = ["UPDATE tenant_count SET number = 99", "UPDATE ledger_head SET counted_rev = -1"];
+    make(&mut server, wrong, "last").await;
     expected[0].1 += 1;
     assert_eq!(counted(&fresh, &server.clock).await, expected, "from the rows");
     // A token that has expired counts ten minutes longer at most.
