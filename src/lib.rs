@@ -50,7 +50,7 @@
 //! and says early what the caller may not touch; `grpc/convert.rs` takes the message apart, naming each field, so that a
 //! new one stops the build. [`desk::keys::create`] runs in a task that a client cannot cancel by going away
 //! ([`desk::detached`]). [`store::Store::begin`] waits for its turn under the lock of the ledger's head, which those share who
-//! come at the same time (`store/group.rs`); the caller's proof is read again from the rows, and what the caller may do and
+//! come at the same time (`store/group.rs`); the caller's proof is judged again by the rows, and what the caller may do and
 //! confer is decided on what cannot change any more. [`store::Draft::commit`] writes rows, change log, event, chain and head
 //! in that one transaction. [`replica::Ledger::applied`] tells the follower and waits:
 //! `replica/follow.rs` reads the log, verifies the chain, and puts the revision into the index by [`check::Index::apply`],
