@@ -51,7 +51,7 @@ pub struct Poll {
     pub own: Option<(bool, i64)>,
     /// The chain of the event at the revision that was asked about.
     pub chain_at: Option<Vec<u8>>,
-    /// How many events there are of the [`MAX_LINKS`] revisions after it.
+    /// How many events there are of the 1024 revisions after it.
     pub events_after: i64,
     /// Whether any replica is being shut out.
     pub is_any_fencing: bool,
