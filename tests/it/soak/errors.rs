@@ -121,10 +121,14 @@ fn excuse(failed: &Failed, weather: &Weather) -> Option<&'static str> {
     let is_felt = |spell: &Spell| spell.concerns(failed.replica) || (is_mutation(failed.rpc) && !is_broken);
     let rows = ALLOWED.iter().filter(|(code, reason, _)| *code == failed.code && *reason == failed.reason);
     let excuses: Vec<&str> = rows.flat_map(|(_, _, spells)| spells.iter().copied()).collect();
-    let found = weather.during(failed.sent, failed.answered).filter(is_felt).map(Spell::name);
+    let found: Vec<_> = weather.during(failed.sent, failed.answered).filter(is_felt).map(Spell::name).collect();
     // Who rests on what another replica has just given back may find a replica that has not heard of it.
     let is_behind = failed.rpc == "CreateToken" && failed.reason == "STATE_FORBIDS";
     if is_behind && failed.code == Code::FailedPrecondition {
+        return Some("behind");
+    }
+    // The same of a key that was given back: only at one that is cut off or stopped.
+    if failed.rpc == "CreateToken" && failed.reason == "CREDENTIAL_REFUSED" && !found.is_empty() {
         return Some("behind");
     }
     let is_overload = failed.reason == "CANNOT_DECIDE" && failed.message.contains(OVERLOAD) && is_mutation(failed.rpc);
