@@ -258,4 +258,4 @@ enum Shown {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

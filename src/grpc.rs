@@ -23,6 +23,7 @@ mod status;
 mod tenants;
 mod throttle;
 mod tokens;
+pub mod unary;
 mod users;
 
 pub use admin::AdminApi;

@@ -38,7 +38,6 @@ use crate::keyring::Keyring;
 use crate::mail::Post;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::application_service_server::ApplicationServiceServer;
-use crate::proto::v1::check_service_server::CheckServiceServer;
 use crate::proto::v1::event_service_server::EventServiceServer;
 use crate::proto::v1::key_service_server::KeyServiceServer;
 use crate::proto::v1::tenant_service_server::TenantServiceServer;
@@ -198,8 +197,8 @@ impl Server {
         let ext_authz_config = Arc::new(config.ext_authz.clone());
         let check = |door| {
             let check = CheckApi::new(&api, door, Arc::clone(decisions));
-            let ext_authz = ExtAuthzApi::new(check.clone(), Arc::clone(&ext_authz_config)).server();
-            (CheckServiceServer::new(check).max_decoding_message_size(MAX_MESSAGE_BYTES), ext_authz)
+            let ext_authz = ExtAuthzApi::new(check.clone(), Arc::clone(&ext_authz_config));
+            (check, ext_authz)
         };
         let data_door = match config.check_auth {
             None | Some(CheckAuth::None) => Door::Open,

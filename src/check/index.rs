@@ -107,7 +107,7 @@ impl Index {
     }
 
     /// Whether there is, or was, a tenant of that id.
-    pub fn has_tenant(&self, id: &TenantId) -> bool {
+    pub fn has_tenant(&self, id: &str) -> bool {
         self.tenants.read().contains_key(id)
     }
 

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use uuid::Uuid;
 
-mod narrow;
+pub(crate) mod narrow;
 mod uses;
 
 const NOW: Time = Time::from_micros(1_000_000_000);

@@ -4,7 +4,6 @@ use super::clock::Time;
 use super::credential::Digest;
 use super::facts::{Chain, FactsRef, OwnerState, TokenFacts};
 use super::key::{RETENTION, Retirement};
-use super::name::TenantId;
 use super::policy::{Directory, Power};
 pub use super::reason::{Reason, Reasons};
 use super::tenant::Standing;
@@ -23,8 +22,8 @@ pub struct Permission<'a> {
 /// What a Check asks, the credential itself having been found already.
 #[derive(Clone, Copy, Default)]
 pub struct Query<'a> {
-    /// Only credentials of this tenant count.
-    pub tenant: Option<&'a TenantId>,
+    /// Only credentials of the tenant with this id count.
+    pub tenant: Option<&'a str>,
     /// The second secret as presented; empty if none.
     pub secret_key: &'a str,
     /// All of these must be granted.
@@ -192,7 +191,7 @@ pub fn evaluate(found: Found<'_>, query: &Query<'_>, now: Time, directory: &impl
             (Power::root(), retirement.map(|retirement| retirement.time))
         }
         Found::Held(held) => {
-            if held.is_forgotten(now) || query.tenant.is_some_and(|wanted| wanted != held.facts.tenant) {
+            if held.is_forgotten(now) || query.tenant.is_some_and(|wanted| wanted != held.facts.tenant.as_str()) {
                 return Decision::denied(Reason::NotFound);
             }
             judge_life(&mut reasons, &held, now);

@@ -12,6 +12,7 @@ use super::tenant::Standing;
 use super::token::{Parent, Session};
 use super::user::{Role, User};
 use std::collections::BTreeMap;
+use uuid::fmt::Hyphenated;
 
 /// What has credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -297,7 +298,7 @@ impl FactsRef<'_> {
 
     /// The full resource name.
     pub fn name(&self) -> String {
-        format!("{}/{}/{}", self.tenant.name(), self.kind.collection().as_str(), self.id)
+        self.tenant.name_below(self.kind.collection(), self.id.text(&mut [0; Hyphenated::LENGTH]))
     }
 
     /// Whether it is a session.

@@ -2,8 +2,10 @@
 
 use crate::error::Violation;
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::fmt;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 /// The rule an id follows that a user chooses.
 pub const ID_RULE: &str =
@@ -49,6 +51,12 @@ macro_rules! ids {
             }
         }
 
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl From<Id<'_>> for $name {
             /// The same with a text of its own.
             fn from(id: Id<'_>) -> Self {
@@ -84,6 +92,11 @@ impl TenantId {
     pub fn name(&self) -> String {
         ["tenants/", &self.0].concat()
     }
+
+    /// `tenants/{tenant}/{collection}/{id}`.
+    pub fn name_below(&self, collection: Collection, id: &str) -> String {
+        ["tenants/", &self.0, "/", collection.as_str(), "/", id].concat()
+    }
 }
 
 /// Any bare id, in the form in which it takes the least room where there are many.
@@ -114,16 +127,23 @@ impl<'a> Id<'a> {
     }
 }
 
-impl fmt::Display for Id<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Id<'_> {
+    /// The text, put together in `room` where it is kept in another form.
+    pub fn text<'b>(&'b self, room: &'b mut [u8; Hyphenated::LENGTH]) -> &'b str {
         match self {
-            Self::Uid(uid) => fmt::Display::fmt(&uid.hyphenated(), f),
+            Self::Uid(uid) => uid.hyphenated().encode_lower(room),
             Self::Short(bytes) => {
                 let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-                f.write_str(std::str::from_utf8(text).unwrap_or_default())
+                std::str::from_utf8(text).unwrap_or_default()
             }
-            Self::Long(text) => f.write_str(text),
+            Self::Long(text) => text,
         }
+    }
+}
+
+impl fmt::Display for Id<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text(&mut [0; Hyphenated::LENGTH]))
     }
 }
 
@@ -155,34 +175,29 @@ impl Owner {
     }
 }
 
-/// Put together rather than formatted: each Check tells the names of the key and of its owner.
-fn below(tenant: &TenantId, collection: &str, id: &str) -> String {
-    ["tenants/", tenant.as_str(), "/", collection, "/", id].concat()
-}
-
 /// `tenants/{tenant}/users/{user}`.
 pub fn user_name(tenant: &TenantId, user: &UserId) -> String {
-    below(tenant, "users", user.as_str())
+    tenant.name_below(Collection::Users, user.as_str())
 }
 
 /// `tenants/{tenant}/keys/{key}`.
 pub fn key_name(tenant: &TenantId, key: &KeyId) -> String {
-    below(tenant, "keys", key.as_str())
+    tenant.name_below(Collection::Keys, key.as_str())
 }
 
 /// `tenants/{tenant}/applications/{application}`.
 pub fn application_name(tenant: &TenantId, application: &ApplicationId) -> String {
-    below(tenant, "applications", application.as_str())
+    tenant.name_below(Collection::Applications, application.as_str())
 }
 
 /// `tenants/{tenant}/tokens/{token}`.
 pub fn token_name(tenant: &TenantId, token: &TokenId) -> String {
-    below(tenant, "tokens", token.as_str())
+    tenant.name_below(Collection::Tokens, token.as_str())
 }
 
 /// `tenants/{tenant}/sessions/{session}`.
 pub fn session_name(tenant: &TenantId, session: &SessionId) -> String {
-    below(tenant, "sessions", session.as_str())
+    tenant.name_below(Collection::Sessions, session.as_str())
 }
 
 /// The collections of the contract, as they stand in names and in `keyward/…` permissions.

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
+use tonic::transport::server::TcpConnectInfo;
 use tonic::{Extensions, Request};
 
 /// What is left of a deadline for the answer to travel.
@@ -70,13 +71,13 @@ fn request_id(extensions: &Extensions) -> String {
 }
 
 /// The address of the peer; none on a Unix socket.
-pub(crate) fn address<T>(request: &Request<T>) -> Option<IpAddr> {
-    request.remote_addr().map(|address| address.ip().to_canonical())
+pub(crate) fn address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<TcpConnectInfo>()?.remote_addr().map(|address| address.ip().to_canonical())
 }
 
 /// The same as text, empty on a Unix socket.
 pub(crate) fn source_ip<T>(request: &Request<T>) -> String {
-    address(request).map(|address| address.to_string()).unwrap_or_default()
+    address(request.extensions()).map(|address| address.to_string()).unwrap_or_default()
 }
 
 /// The credential in the metadata: `authorization: Bearer …` or `x-api-key`; two are refused.

@@ -1,7 +1,12 @@
-//! `keyward.v1.CheckService`: borrows the message into a query, asks the index, turns the answer into the reply.
+//! `keyward.v1.CheckService`: borrows the question from the message, asks the index, writes the answer. [`service`] has the
+//! methods, [`asked`] and [`told`] the messages; this file has what all doors share, Envoy's too.
+
+mod asked;
+mod bytes;
+mod service;
+mod told;
 
 use super::caller::{Gate, address, deadline_of};
-use super::keys::MAX_BATCH;
 use super::peer::{Clients, Identity};
 use super::{convert, rpcs};
 use crate::check::Answer;
@@ -9,19 +14,19 @@ use crate::domain::decision::{Decision, Permission, Query, Reason};
 use crate::domain::name::{Path, TenantId};
 use crate::error::{Error, Result};
 use crate::proto::v1 as proto;
-use crate::proto::v1::check_service_server::CheckService;
 use crate::replica::Ledger;
 use crate::telemetry::{Decisions, Surface};
-use prost::Message;
+use asked::Asked;
+use http::{Extensions, HeaderMap};
+pub(super) use service::Unary;
 use std::fmt;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt};
+use tonic::Status;
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status, Streaming};
 
 /// The largest question, also within a batch or a stream.
 const MAX_CHECK_BYTES: usize = 64 * 1024;
@@ -86,29 +91,26 @@ impl CheckApi {
         &self,
         asker: &Asker,
         caller: &mut Entered,
-        message: proto::CheckRequest,
+        asked: &Asked<'_>,
         place: Place,
         deadline: &mut Deadline<'_>,
         surface: Surface,
-    ) -> Result<proto::CheckResponse> {
-        let permissions: Vec<Permission<'_>> = message
-            .permissions
-            .iter()
-            .map(|permission| Permission { resource: &permission.resource, action: &permission.action })
-            .collect();
-        let context = message.context.as_ref();
+    ) -> Result<Answer> {
+        // Seldom given: that it is copied costs nobody else anything.
+        let audience: Vec<String> =
+            Some(asked.audience).filter(|one| !one.is_empty()).map(str::to_owned).into_iter().collect();
         let question = Question {
-            credential: &message.credential,
-            secret_key: &message.secret_key,
-            tenant: &message.tenant,
+            credential: asked.credential,
+            secret_key: asked.secret_key,
+            tenant: asked.tenant,
             place,
-            permissions: &permissions,
-            audience: if message.audience.is_empty() { &[] } else { std::slice::from_ref(&message.audience) },
-            source_ip: context.map_or("", |context| &context.source_ip),
-            referrer: context.map_or("", |context| &context.referrer),
-            min_revision: message.min_revision,
+            permissions: &asked.permissions,
+            audience: &audience,
+            source_ip: asked.source_ip,
+            referrer: asked.referrer,
+            min_revision: asked.min_revision,
         };
-        Ok(reply(self.decide(asker, caller, &question, deadline, surface).await?, message))
+        self.decide(asker, caller, &question, deadline, surface).await
     }
 
     /// Decides one question, through whichever door it came, and counts the decision.
@@ -124,23 +126,26 @@ impl CheckApi {
             self.ledger.reached(question.min_revision, deadline.at()).await?;
             *caller = self.enter(asker)?;
         }
-        let tenant = self.tenant(caller, question.tenant, question.place)?;
-        let query = Query {
-            tenant: tenant.as_ref(),
-            secret_key: question.secret_key,
-            permissions: question.permissions,
-            source_ip: question.source_ip,
-            referrer: question.referrer,
-            audience: if question.audience.is_empty() { &self.audience } else { question.audience },
+        let index = &self.gate.index;
+        let ask = |caller: &Entered, now| -> Result<Answer> {
+            let query = Query {
+                tenant: self.tenant(caller, question.tenant, question.place)?,
+                secret_key: question.secret_key,
+                permissions: question.permissions,
+                source_ip: question.source_ip,
+                referrer: question.referrer,
+                audience: if question.audience.is_empty() { &self.audience } else { question.audience },
+            };
+            Ok(index.ask(question.credential, &query, now)?)
         };
-        let (index, mut now) = (&self.gate.index, self.gate.clock.now());
-        let mut answer = index.ask(question.credential, &query, now)?;
+        let mut now = self.gate.clock.now();
+        let mut answer = ask(caller, now)?;
         if !answer.decision.is_allowed() && index.is_later(question.credential, answer.revision) {
             // Made on another replica a moment ago, perhaps: what it is now can be told once this one has caught up.
             self.ledger.caught_up(deadline.at()).await?;
             *caller = self.enter(asker)?;
             now = self.gate.clock.now();
-            answer = index.ask(question.credential, &query, now)?;
+            answer = ask(caller, now)?;
         }
         if answer.revision < question.min_revision {
             // The ledger was replaced in between by one that an operator has adopted.
@@ -158,22 +163,21 @@ impl CheckApi {
     }
 
     /// The tenant a Check is about: the caller's own, if it has one, or the one asked for.
-    fn tenant(&self, caller: &Entered, name: &str, place: Place) -> Result<Option<TenantId>> {
-        let own = caller.tenant.as_ref();
+    fn tenant<'a>(&self, caller: &'a Entered, name: &'a str, place: Place) -> Result<Option<&'a str>> {
+        let own = caller.tenant.as_ref().map(TenantId::as_str);
         if name.is_empty() {
-            return Ok(own.cloned());
+            return Ok(own);
         }
         let Some(Path { tenant, child: None }) = Path::find(name) else {
             return Err(Error::invalid(format!("{place}tenant"), "must be of the form tenants/{tenant}"));
         };
-        if tenant == "-" {
-            return own.map(|own| Some(own.clone())).ok_or_else(|| {
-                Error::invalid(format!("{place}tenant"), "must name a tenant, since the caller has none")
-            });
-        }
-        match TenantId::find(tenant).filter(|tenant| self.gate.index.has_tenant(tenant)) {
-            Some(tenant) if own.is_none_or(|own| *own == tenant) => Ok(Some(tenant)),
-            _ => Err(Error::not_found(name)),
+        match own {
+            None if tenant == "-" => {
+                Err(Error::invalid(format!("{place}tenant"), "must name a tenant, since the caller has none"))
+            }
+            Some(own) if tenant == "-" || tenant == own => Ok(Some(own)),
+            None if self.gate.index.has_tenant(tenant) => Ok(Some(tenant)),
+            Some(_) | None => Err(Error::not_found(name)),
         }
     }
 }
@@ -246,10 +250,9 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub(super) fn of<T>(request: Request<T>) -> (Self, T) {
-        let address = address(&request);
-        let (metadata, extensions, message) = request.into_parts();
-        (Self { metadata, address, identity: Identity::of(&extensions) }, message)
+    pub(super) fn of(headers: HeaderMap, extensions: &Extensions) -> Self {
+        let (address, identity) = (address(extensions), Identity::of(extensions));
+        Self { metadata: MetadataMap::from_headers(headers), address, identity }
     }
 
     fn source_ip(&self) -> String {
@@ -260,33 +263,6 @@ impl Asker {
     fn deadline(&self) -> Instant {
         let longest = Instant::now() + MAX_WAIT;
         deadline_of(self.metadata.as_ref()).unwrap_or_else(|| Instant::now() + DEFAULT_WAIT).min(longest)
-    }
-}
-
-/// What a question must be before it is looked at.
-fn validate(message: &proto::CheckRequest, place: Place) -> Result<()> {
-    if message.encoded_len() > MAX_CHECK_BYTES {
-        let limit = format!("a Check of at most {MAX_CHECK_BYTES} bytes");
-        return Err(Error::Exhausted { limit, retry_after: None });
-    }
-    if message.min_revision < 0 {
-        return Err(Error::invalid(format!("{place}min_revision"), "must not be negative"));
-    }
-    Ok(())
-}
-
-fn reply(answer: Answer, message: proto::CheckRequest) -> proto::CheckResponse {
-    let Answer { decision, principal, revision } = answer;
-    let missing = decision.missing().filter_map(|place| message.permissions.get(place)).cloned().collect();
-    proto::CheckResponse {
-        decision: decision_out(&decision).into(),
-        reasons: decision.reasons().iter().map(|reason| reason_out(reason).into()).collect(),
-        principal: principal.map(|principal| principal_out(&principal)),
-        missing,
-        expire_time: convert::maybe_timestamp(decision.expire_time()),
-        cache_ttl: Some(prost_types::Duration::default()),
-        revision,
-        id: message.id,
     }
 }
 
@@ -319,68 +295,14 @@ fn reason_out(reason: Reason) -> proto::Reason {
     }
 }
 
+/// What root is told as, which is nobody's.
+const ROOT: &str = "root";
+
 pub(super) fn principal_out(principal: &crate::check::Principal) -> proto::Principal {
     let Some(held) = principal.held() else {
-        return proto::Principal { key: "root".to_owned(), ..proto::Principal::default() };
+        return proto::Principal { key: ROOT.to_owned(), ..proto::Principal::default() };
     };
     convert::principal_out(&held)
-}
-
-#[tonic::async_trait]
-impl CheckService for CheckApi {
-    async fn check(&self, request: Request<proto::CheckRequest>) -> Result<Response<proto::CheckResponse>, Status> {
-        let (asker, message) = Asker::of(request);
-        let mut caller = self.enter(&asker)?;
-        validate(&message, Place::Whole)?;
-        let deadline = &mut Deadline::Of(&asker);
-        Ok(Response::new(self.answer(&asker, &mut caller, message, Place::Whole, deadline, Surface::Check).await?))
-    }
-
-    async fn batch_check(
-        &self,
-        request: Request<proto::BatchCheckRequest>,
-    ) -> Result<Response<proto::BatchCheckResponse>, Status> {
-        let (asker, proto::BatchCheckRequest { checks }) = Asker::of(request);
-        let mut caller = self.enter(&asker)?;
-        let deadline = &mut Deadline::Of(&asker);
-        if checks.len() > MAX_BATCH {
-            return Err(Error::invalid("checks", format!("must hold at most {MAX_BATCH} checks")).into());
-        }
-        for (number, check) in checks.iter().enumerate() {
-            validate(check, Place::Batch(number))?;
-        }
-        let mut results = Vec::with_capacity(checks.len());
-        for (number, check) in checks.into_iter().enumerate() {
-            let place = Place::Batch(number);
-            results.push(self.answer(&asker, &mut caller, check, place, deadline, Surface::Batch).await?);
-        }
-        Ok(Response::new(proto::BatchCheckResponse { results }))
-    }
-
-    type StreamCheckStream = Pin<Box<dyn Stream<Item = Result<proto::StreamCheckResponse, Status>> + Send>>;
-
-    async fn stream_check(
-        &self,
-        request: Request<Streaming<proto::StreamCheckRequest>>,
-    ) -> Result<Response<Self::StreamCheckStream>, Status> {
-        let (asker, questions) = Asker::of(request);
-        self.enter(&asker)?;
-        let both = Arc::new((self.clone(), asker));
-        // The caller is admitted anew with every question: one who was revoked in between gets no more answers.
-        let answers = questions.then(move |question| {
-            let both = Arc::clone(&both);
-            async move {
-                let (this, asker) = &*both;
-                let mut caller = this.enter(asker)?;
-                let check = question?.check.unwrap_or_default();
-                validate(&check, Place::Stream)?;
-                let deadline = &mut Deadline::At(Instant::now() + DEFAULT_WAIT);
-                let result = this.answer(asker, &mut caller, check, Place::Stream, deadline, Surface::Stream).await?;
-                Ok(proto::StreamCheckResponse { result: Some(result) })
-            }
-        });
-        Ok(Response::new(Box::pin(until_error(answers))))
-    }
 }
 
 /// A stream that ends with its first error.

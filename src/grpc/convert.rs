@@ -7,6 +7,7 @@ mod events;
 mod import;
 mod keys;
 mod people;
+mod principal;
 mod replicas;
 mod sessions;
 mod tokens;
@@ -23,9 +24,10 @@ pub(super) use keys::{
 pub(super) use people::{
     TENANT_FILTER, USER_FILTER, created_user, new_password, new_tenant, tenant_out, tenant_patch, user_out, user_patch,
 };
+pub(super) use principal::{Child, Named, principal_out};
 pub(super) use replicas::{diagnosis_out, replica_out, status_out};
 pub(super) use sessions::{SESSION_FILTER, session_out, sign_in, signed_in_out};
-pub(super) use tokens::{inspection_out, jwk_out, minted_out, new_token, principal_out, token_text};
+pub(super) use tokens::{inspection_out, jwk_out, minted_out, new_token, token_text};
 pub(super) use usage::{usage_out, usage_span};
 
 use crate::domain::clock::Time;

@@ -10,6 +10,7 @@ mod received;
 mod verdict;
 
 use super::check::{Asker, CheckApi, Deadline, Place, Question};
+use super::unary::{Reply, ReplyBody, respond};
 use crate::config::ExtAuthzConfig;
 use crate::domain::decision::{Decision, Permission, Reason};
 use crate::domain::route::{Mode, Needed};
@@ -17,12 +18,13 @@ use crate::error::{Error, Result};
 use crate::proto::envoy::service::auth::v3 as envoy;
 use crate::telemetry::Surface;
 use envoy::attribute_context::HttpRequest;
-use envoy::authorization_server::{Authorization, AuthorizationServer};
+use http::{Request, Response};
+use http_body::Body;
 use presented::{Presented, is_grpc, line, referrer, said, source_ip, strip};
-use received::Arrived;
-pub(super) use received::Received;
+use prost::bytes::Bytes;
+use received::received;
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 use verdict::{Fault, Outcome, Verdict};
 
 /// The service.
@@ -38,9 +40,26 @@ impl ExtAuthzApi {
         Self { check, config }
     }
 
-    /// The service with what reads its requests.
-    pub fn server(self) -> Received<AuthorizationServer<Self>> {
-        Received::new(AuthorizationServer::new(self))
+    /// Answers a call of `Check`.
+    pub(super) async fn check<B: Body<Data = Bytes>>(&self, request: Request<B>) -> Response<ReplyBody> {
+        let (parts, body) = request.into_parts();
+        let received = received(body).await;
+        let asker = Asker::of(parts.headers, &parts.extensions);
+        let reply = self.reply(&asker, received).await.and_then(|reply| Reply::of(&reply));
+        respond(reply.map_err(Status::from))
+    }
+
+    async fn reply(&self, asker: &Asker, received: Option<envoy::CheckRequest>) -> Result<envoy::CheckResponse> {
+        match received.and_then(|message| message.attributes) {
+            Some(attributes) => self.decide(asker, &attributes).await,
+            None => {
+                self.check.enter(asker)?;
+                let decision = Decision::denied(Reason::NotGranted);
+                self.check.count(Surface::ExtAuthz, &decision);
+                let verdict = Verdict::of(Outcome::refused(decision, Fault::Unreadable), Mode::Enforce);
+                Ok(verdict.encode(false, presented::Strip::default()))
+            }
+        }
     }
 
     /// Decides about a request that could be read.
@@ -114,22 +133,6 @@ fn surface(mode: Mode) -> Surface {
     match mode {
         Mode::Enforce => Surface::ExtAuthz,
         Mode::Observe => Surface::ExtAuthzObserve,
-    }
-}
-
-#[tonic::async_trait]
-impl Authorization for ExtAuthzApi {
-    async fn check(&self, mut request: Request<envoy::CheckRequest>) -> Result<Response<envoy::CheckResponse>, Status> {
-        let Arrived(arrived) = request.extensions_mut().remove().unwrap_or_default();
-        let (asker, _) = Asker::of(request);
-        let Some(attributes) = arrived.and_then(|message| message.attributes) else {
-            self.check.enter(&asker)?;
-            let decision = Decision::denied(Reason::NotGranted);
-            self.check.count(Surface::ExtAuthz, &decision);
-            let verdict = Verdict::of(Outcome::refused(decision, Fault::Unreadable), Mode::Enforce);
-            return Ok(Response::new(verdict.encode(false, presented::Strip::default())));
-        };
-        Ok(Response::new(self.decide(&asker, &attributes).await?))
     }
 }
 

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 mod table;
-mod world;
+pub(crate) mod world;
 
 use world::*;
 

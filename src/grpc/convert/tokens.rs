@@ -1,12 +1,9 @@
-//! Access tokens, sessions and principals.
+//! Access tokens and signing keys.
 
-use super::{Violations, key_type_out, maybe_timestamp, span, text, timestamp};
+use super::{Violations, maybe_timestamp, principal_out, span, text, timestamp};
 use crate::desk::tokens::{Exchange, Inspection, Minted, NewToken};
 use crate::domain::credential::MAX_CREDENTIAL_BYTES;
-use crate::domain::decision::Held;
 use crate::domain::etag::etag;
-use crate::domain::facts::Kind;
-use crate::domain::name::{Owner, token_name};
 use crate::domain::permission::{ACTION_RULE, Grants, PATTERN_RULE, Pattern, is_action};
 use crate::domain::signing::Jwk;
 use crate::domain::token::{AccessToken, MAX_TOKEN_LIFE, Parent, TokenFormat, Wanted};
@@ -162,33 +159,6 @@ fn permissions_out(grants: &Grants) -> Vec<proto::Permission> {
         .iter()
         .flat_map(|(pattern, actions)| actions.iter().map(move |action| permission(pattern.as_str(), action)))
         .collect()
-}
-
-/// Whom a decision is about.
-pub(crate) fn principal_out(held: &Held<'_>) -> proto::Principal {
-    let facts = held.facts;
-    let mut principal = proto::Principal {
-        tenant: facts.tenant.name(),
-        labels: facts.particulars.labels.clone(),
-        ..proto::Principal::default()
-    };
-    match facts.owner {
-        Some(owner @ Owner::Application(_)) => principal.application = owner.name(facts.tenant),
-        Some(owner @ Owner::User(_)) if !facts.is_application() => principal.user = owner.name(facts.tenant),
-        Some(Owner::User(_)) | None => {}
-    }
-    match facts.kind {
-        Kind::Key(kind) => {
-            principal.key = facts.name();
-            principal.key_type = key_type_out(kind).into();
-        }
-        Kind::Application => principal.application = facts.name(),
-        Kind::Session => principal.token = facts.name(),
-    }
-    if let Some(token) = held.token {
-        principal.token = token_name(facts.tenant, &token.id);
-    }
-    principal
 }
 
 /// A public key of ours.

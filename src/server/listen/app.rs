@@ -4,6 +4,7 @@ use crate::grpc::arrive::{Arrive, ArriveLayer, Arriving};
 use crate::grpc::observe::{Observe, ObserveLayer, ObservedBody, Observing};
 use crate::grpc::peer::Identity;
 use crate::grpc::services::Services;
+use crate::grpc::unary::ReplyBody;
 use axum::routing::future::RouteFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -73,7 +74,7 @@ impl App {
 }
 
 impl hyper::service::Service<Request<Incoming>> for App {
-    type Response = Response<ObservedBody<Body>>;
+    type Response = Response<ObservedBody<ReplyBody>>;
     type Error = Infallible;
     type Future = Answering;
 
@@ -103,14 +104,14 @@ pin_project! {
 }
 
 impl Future for Answering {
-    type Output = Result<Response<ObservedBody<Body>>, Infallible>;
+    type Output = Result<Response<ObservedBody<ReplyBody>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             AnsweringProjection::Grpc { answering } => answering.poll(context),
             AnsweringProjection::Http { answering } => {
                 let response = ready!(answering.poll(context))?;
-                Poll::Ready(Ok(response.map(|body| ObservedBody::unobserved(Body::new(body)))))
+                Poll::Ready(Ok(response.map(|body| ObservedBody::unobserved(ReplyBody::Stream(Body::new(body))))))
             }
         }
     }

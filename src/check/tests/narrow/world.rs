@@ -8,18 +8,18 @@ pub(super) fn at(seconds: i64) -> Time {
 
 /// Everything there is, of each kind one or two.
 #[derive(Clone, Debug)]
-pub(super) struct World {
-    pub(super) root: Root,
-    pub(super) tenant: Tenant,
-    pub(super) users: [User; 2],
-    pub(super) application: Application,
-    pub(super) key: Key,
-    pub(super) token: AccessToken,
-    pub(super) session: Session,
+pub(crate) struct World {
+    pub(crate) root: Root,
+    pub(crate) tenant: Tenant,
+    pub(crate) users: [User; 2],
+    pub(crate) application: Application,
+    pub(crate) key: Key,
+    pub(crate) token: AccessToken,
+    pub(crate) session: Session,
 }
 
 impl World {
-    pub(super) fn changes(&self) -> Vec<Change> {
+    pub(crate) fn changes(&self) -> Vec<Change> {
         let users = self.users.iter().cloned().map(Change::from);
         let first: [Change; 2] = [self.root.clone().into(), self.tenant.clone().into()];
         let last: [Change; 4] = [
@@ -323,7 +323,7 @@ pub(super) fn a_session(odds: f64) -> impl Strategy<Value = Session> {
 }
 
 /// Everything there is, of which each thing that refuses is there with these odds.
-pub(super) fn world(odds: f64) -> impl Strategy<Value = World> {
+pub(crate) fn world(odds: f64) -> impl Strategy<Value = World> {
     let root = secrets("root", odds).prop_map(|secrets| Root { secrets, revision: 1 });
     let acme = (prop::bool::weighted(odds), marks(odds)).prop_map(|(is_suspended, delete_time)| Tenant {
         is_suspended,
@@ -352,17 +352,17 @@ pub(super) fn world(odds: f64) -> impl Strategy<Value = World> {
 
 /// What is asked at some time.
 #[derive(Clone, Debug)]
-pub(super) struct Question {
-    pub(super) credential: &'static str,
-    pub(super) secret_key: &'static str,
-    pub(super) permission: Option<(&'static str, &'static str)>,
-    pub(super) source_ip: &'static str,
-    pub(super) referrer: &'static str,
-    pub(super) audience: Vec<String>,
-    pub(super) now: Time,
+pub(crate) struct Question {
+    pub(crate) credential: &'static str,
+    pub(crate) secret_key: &'static str,
+    pub(crate) permission: Option<(&'static str, &'static str)>,
+    pub(crate) source_ip: &'static str,
+    pub(crate) referrer: &'static str,
+    pub(crate) audience: Vec<String>,
+    pub(crate) now: Time,
 }
 
-pub(super) fn question() -> impl Strategy<Value = Question> {
+pub(crate) fn question() -> impl Strategy<Value = Question> {
     let credentials =
         ["root1", "root2", "key1", "key1", "key2", "app1", "app2", "token", "token", "session", "session"];
     let permissions = [

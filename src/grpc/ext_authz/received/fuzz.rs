@@ -11,7 +11,8 @@ use crate::proto::envoy::config::core::v3 as core;
 use envoy::attribute_context::{HttpRequest, Request as Proxied};
 use envoy::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3 as theirs;
-use std::task::Waker;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 fn config() -> ExtAuthzConfig {
     ExtAuthzConfig {
@@ -30,7 +31,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 }
 
 fn arrived(bytes: &[u8]) -> Option<envoy::CheckRequest> {
-    let mut reading = pin!(read(Body::new(axum::body::Body::from(bytes.to_vec()))));
+    let mut reading = pin!(received(axum::body::Body::from(bytes.to_vec())));
     match reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(arrived) => arrived,
         Poll::Pending => panic!("it waits for nothing"),
