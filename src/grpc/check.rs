@@ -1,10 +1,11 @@
 //! `keyward.v1.CheckService`: borrows the message into a query, asks the index, turns the answer into the reply.
 
 use super::caller::{Gate, address, deadline_of};
-use super::keys::MAX_BATCH;
 use super::peer::{Clients, Identity};
+use super::stream::{Seats, seated};
 use super::{convert, rpcs};
 use crate::check::Answer;
+use crate::config::Limits;
 use crate::domain::decision::{Decision, Permission, Query, Reason};
 use crate::domain::name::{Path, TenantId};
 use crate::error::{Error, Result};
@@ -22,9 +23,6 @@ use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
-
-/// The largest question, also within a batch or a stream.
-const MAX_CHECK_BYTES: usize = 64 * 1024;
 
 /// How long a Check that asks for a newer revision waits if its call has no deadline, and at most.
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
@@ -55,18 +53,29 @@ pub struct CheckApi {
     ledger: Ledger,
     door: Door,
     audience: Arc<[String]>,
+    limits: Limits,
     decisions: Arc<Decisions>,
 }
 
 impl CheckApi {
+    /// The largest message that is read.
+    pub fn max_message_bytes(&self) -> usize {
+        self.limits.max_message_bytes
+    }
+
     /// The service behind `door`.
     pub fn new(api: &super::Api, door: Door, decisions: Arc<Decisions>) -> Self {
         let audience = Arc::clone(&api.gate.audience);
-        Self { gate: api.gate.clone(), ledger: api.desk.ledger.clone(), door, audience, decisions }
+        let (gate, ledger, limits) = (api.gate.clone(), api.desk.ledger.clone(), api.limits);
+        Self { gate, ledger, door, audience, limits, decisions }
     }
 
-    /// Lets the asker in; a caller bound to a tenant asks for that tenant only.
+    /// Lets the asker in; a caller bound to a tenant asks for that tenant only. Who is refused is told of.
     pub(super) fn enter(&self, asker: &Asker) -> Result<Entered> {
+        self.gate.refusals.told(self.let_in(asker), || asker.source_ip(), "CheckService")
+    }
+
+    fn let_in(&self, asker: &Asker) -> Result<Entered> {
         match &self.door {
             Door::Open => return Ok(Entered { tenant: None }),
             Door::Mtls(clients) => return Ok(Entered { tenant: clients.admit(asker.identity.as_ref())? }),
@@ -150,6 +159,18 @@ impl CheckApi {
         index.count(&answer, now);
         self.decisions.count(surface, &answer.decision);
         Ok(answer)
+    }
+
+    /// What a question must be before it is looked at.
+    fn validate(&self, message: &proto::CheckRequest, place: Place) -> Result<()> {
+        let max = self.limits.max_check_bytes;
+        if message.encoded_len() > max {
+            return Err(Error::Exhausted { limit: format!("a Check of at most {max} bytes"), retry_after: None });
+        }
+        if message.min_revision < 0 {
+            return Err(Error::invalid(format!("{place}min_revision"), "must not be negative"));
+        }
+        Ok(())
     }
 
     /// Counts a decision for which nothing had to be looked up.
@@ -263,18 +284,6 @@ impl Asker {
     }
 }
 
-/// What a question must be before it is looked at.
-fn validate(message: &proto::CheckRequest, place: Place) -> Result<()> {
-    if message.encoded_len() > MAX_CHECK_BYTES {
-        let limit = format!("a Check of at most {MAX_CHECK_BYTES} bytes");
-        return Err(Error::Exhausted { limit, retry_after: None });
-    }
-    if message.min_revision < 0 {
-        return Err(Error::invalid(format!("{place}min_revision"), "must not be negative"));
-    }
-    Ok(())
-}
-
 fn reply(answer: Answer, message: proto::CheckRequest) -> proto::CheckResponse {
     let Answer { decision, principal, revision } = answer;
     let missing = decision.missing().filter_map(|place| message.permissions.get(place)).cloned().collect();
@@ -331,7 +340,7 @@ impl CheckService for CheckApi {
     async fn check(&self, request: Request<proto::CheckRequest>) -> Result<Response<proto::CheckResponse>, Status> {
         let (asker, message) = Asker::of(request);
         let mut caller = self.enter(&asker)?;
-        validate(&message, Place::Whole)?;
+        self.validate(&message, Place::Whole)?;
         let deadline = &mut Deadline::Of(&asker);
         Ok(Response::new(self.answer(&asker, &mut caller, message, Place::Whole, deadline, Surface::Check).await?))
     }
@@ -343,11 +352,12 @@ impl CheckService for CheckApi {
         let (asker, proto::BatchCheckRequest { checks }) = Asker::of(request);
         let mut caller = self.enter(&asker)?;
         let deadline = &mut Deadline::Of(&asker);
-        if checks.len() > MAX_BATCH {
-            return Err(Error::invalid("checks", format!("must hold at most {MAX_BATCH} checks")).into());
+        let max = self.limits.max_batch;
+        if checks.len() > max {
+            return Err(Error::invalid("checks", format!("must hold at most {max} checks")).into());
         }
         for (number, check) in checks.iter().enumerate() {
-            validate(check, Place::Batch(number))?;
+            self.validate(check, Place::Batch(number))?;
         }
         let mut results = Vec::with_capacity(checks.len());
         for (number, check) in checks.into_iter().enumerate() {
@@ -363,8 +373,10 @@ impl CheckService for CheckApi {
         &self,
         request: Request<Streaming<proto::StreamCheckRequest>>,
     ) -> Result<Response<Self::StreamCheckStream>, Status> {
+        let seats = Seats::of(request.extensions());
         let (asker, questions) = Asker::of(request);
         self.enter(&asker)?;
+        let seat = seats.take()?;
         let both = Arc::new((self.clone(), asker));
         // The caller is admitted anew with every question: one who was revoked in between gets no more answers.
         let answers = questions.then(move |question| {
@@ -373,26 +385,14 @@ impl CheckService for CheckApi {
                 let (this, asker) = &*both;
                 let mut caller = this.enter(asker)?;
                 let check = question?.check.unwrap_or_default();
-                validate(&check, Place::Stream)?;
+                this.validate(&check, Place::Stream)?;
                 let deadline = &mut Deadline::At(Instant::now() + DEFAULT_WAIT);
                 let result = this.answer(asker, &mut caller, check, Place::Stream, deadline, Surface::Stream).await?;
                 Ok(proto::StreamCheckResponse { result: Some(result) })
             }
         });
-        Ok(Response::new(Box::pin(until_error(answers))))
+        Ok(Response::new(Box::pin(seated(seat, answers))))
     }
-}
-
-/// A stream that ends with its first error.
-pub(super) fn until_error<T>(stream: impl Stream<Item = Result<T, Status>>) -> impl Stream<Item = Result<T, Status>> {
-    let mut has_failed = false;
-    stream.map_while(move |item| {
-        if has_failed {
-            return None;
-        }
-        has_failed = item.is_err();
-        Some(item)
-    })
 }
 
 /// The methods of this file, for the table's sake.

@@ -40,7 +40,8 @@ impl ExtAuthzApi {
 
     /// The service with what reads its requests.
     pub fn server(self) -> Received<AuthorizationServer<Self>> {
-        Received::new(AuthorizationServer::new(self))
+        let max_bytes = self.check.max_message_bytes();
+        Received::new(AuthorizationServer::new(self), max_bytes)
     }
 
     /// Decides about a request that could be read.

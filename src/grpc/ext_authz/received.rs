@@ -11,11 +11,8 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
-/// The largest request that is looked at.
-pub(super) const MAX_REQUEST_BYTES: usize = 1024 * 1024;
-
-/// So much of a larger one is let come and dropped, so that its sender reads the answer; nobody forwards more.
-const MAX_DROPPED_BYTES: usize = 64 * 1024 * 1024;
+/// So many times as much as is looked at is let come and dropped, so that its sender reads the answer; nobody forwards more.
+const DROPPED_TIMES: usize = 64;
 
 /// The flag and the length before a gRPC message.
 const PREFIX_BYTES: usize = 5;
@@ -28,11 +25,15 @@ pub(super) struct Arrived(pub(super) Option<envoy::CheckRequest>);
 
 /// Puts what was received into the request's extensions, and has the service inside see an empty message.
 #[derive(Clone, Debug)]
-pub struct Received<S>(S);
+pub struct Received<S> {
+    inner: S,
+    max_bytes: usize,
+}
 
 impl<S> Received<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Self(inner)
+    /// What is larger than so many bytes is not looked at.
+    pub(super) fn new(inner: S, max_bytes: usize) -> Self {
+        Self { inner, max_bytes }
     }
 }
 
@@ -50,19 +51,20 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if request.uri().path() != CHECK {
-            return Box::pin(self.0.call(request));
+            return Box::pin(self.inner.call(request));
         }
         // The one that is ready is the one that is called.
-        let fresh = self.0.clone();
-        let mut inner = std::mem::replace(&mut self.0, fresh);
+        let fresh = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, fresh);
+        let max_bytes = self.max_bytes;
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            parts.extensions.insert(Arrived(read(body).await));
+            parts.extensions.insert(Arrived(read(body, max_bytes).await));
             // A message that is compressed has been refused by its flag; tonic would answer an error to the header alone.
             parts.headers.remove("grpc-encoding");
             let empty: &'static [u8] = &[0; PREFIX_BYTES];
@@ -71,19 +73,19 @@ where
     }
 }
 
-/// The one message of a body.
-async fn read(body: Body) -> Option<envoy::CheckRequest> {
+/// The one message of a body, of so many bytes at most.
+async fn read(body: Body, max_bytes: usize) -> Option<envoy::CheckRequest> {
     let mut body = pin!(body);
     let mut received = Vec::new();
     let mut total: usize = 0;
     while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
         let Ok(data) = frame.ok()?.into_data() else { continue };
         total = total.saturating_add(data.len());
-        if total <= MAX_REQUEST_BYTES + PREFIX_BYTES {
+        if total <= max_bytes.saturating_add(PREFIX_BYTES) {
             received.extend_from_slice(&data);
         } else {
             received = Vec::new();
-            if total > MAX_DROPPED_BYTES {
+            if total > max_bytes.saturating_mul(DROPPED_TIMES) {
                 return None;
             }
         }
