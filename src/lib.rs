@@ -98,6 +98,9 @@
 //! in parts, about once a minute, and writes numbered flushes (`store/usage.rs`): one whose COMMIT was not answered is found
 //! by its number, and so counted once.
 //!
+//! **A verification** ([`store::Audit`]) reads the whole log and compares the rows, a page at a time, with the last change that
+//! it has of each, and needs no server.
+//!
 //! **A diagnosis** ([`desk::diagnosis`]) asks each room how it is and has [`domain::finding`] say what is wrong with that;
 //! `keyward doctor` adds what only a client can see.
 //!

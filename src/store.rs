@@ -36,7 +36,7 @@ mod write;
 pub use draft::{Committed, Draft, Entry, Replay};
 pub use group::Wants;
 pub use hints::Hints;
-pub use log::{Audit, Audited, Batch, EXPIRE, Fault, Head};
+pub use log::{Audit, Audited, Batch, Compared, EXPIRE, Fault, Head};
 pub use mail::QueuedMail;
 pub use migration::Migrated;
 pub use open::{Engine, Store};

@@ -4,6 +4,7 @@ mod audit;
 mod entries;
 mod expire;
 mod fault;
+mod fold;
 
 use super::chain;
 use super::draft::{Draft, SHARD};
@@ -19,6 +20,7 @@ pub use audit::{Audit, Audited};
 use entries::{Logged, read_entry, statement};
 pub use expire::KIND as EXPIRE;
 pub use fault::Fault;
+pub use fold::Compared;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
