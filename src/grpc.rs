@@ -17,9 +17,11 @@ mod keys;
 pub mod load;
 pub mod observe;
 pub mod peer;
+mod refusals;
 pub mod rpcs;
 pub mod services;
 mod status;
+mod stream;
 mod tenants;
 mod throttle;
 mod tokens;
@@ -36,8 +38,10 @@ pub use tenants::TenantApi;
 pub use tokens::TokenApi;
 pub use users::UserApi;
 
+use crate::config::Limits;
 use crate::desk::Desk;
 use caller::Gate;
+use refusals::Refusals;
 use std::sync::Arc;
 
 /// What the administrative services share.
@@ -46,12 +50,14 @@ pub struct Api {
     gate: Gate,
     desk: Desk,
     page_token_key: Arc<[u8]>,
+    limits: Limits,
 }
 
 impl Api {
     /// Everything a handler needs.
-    pub fn new(desk: Desk, page_token_key: &[u8], audience: &[String]) -> Self {
-        let gate = Gate { index: Arc::clone(&desk.index), clock: desk.clock.clone(), audience: audience.into() };
-        Self { gate, desk, page_token_key: page_token_key.into() }
+    pub fn new(desk: Desk, page_token_key: &[u8], audience: &[String], limits: Limits) -> Self {
+        let (index, clock) = (Arc::clone(&desk.index), desk.clock.clone());
+        let gate = Gate { index, clock, audience: audience.into(), refusals: Refusals::default() };
+        Self { gate, desk, page_token_key: page_token_key.into(), limits }
     }
 }

@@ -35,16 +35,18 @@
 //!
 //! # The walks
 //!
-//! **Check.** `grpc/observe.rs` times the call and gives it an id. `grpc/check.rs` lets the asker in as the listener says
-//! ([`grpc::Door`]), waits if `min_revision` asks for more than is applied (the one wait there is), and borrows the message
-//! into a [`domain::decision::Query`]. [`check::Index::check`] hashes the credential, and in one consistent view looks it
+//! **Check.** `grpc/observe.rs` times the call, `grpc/services.rs` knows its path, and `grpc/unary.rs` reads its message, past
+//! the streams that tonic would make of it. `grpc/check.rs` lets the asker in as the listener says ([`grpc::Door`]), waits if
+//! `min_revision` asks for more than is applied (the one wait there is), and makes a [`domain::decision::Query`] of what
+//! `check/asked.rs` borrows from the bytes. [`check::Index::check`] hashes the credential, and in one consistent view looks it
 //! up and has [`domain::decision::evaluate`] judge it; what leads nowhere is parsed, to tell a broken checksum from an
-//! unknown key. `grpc/check.rs` counts the decision and turns it into the reply. Nothing after the door touches the disk.
+//! unknown key. `grpc/check.rs` counts the decision and `check/told.rs` writes the reply. Nothing after the door touches the
+//! disk.
 //!
-//! **A request through Envoy** is a Check by another door. `grpc/ext_authz.rs` reads the message itself, since tonic would
-//! answer an error to one that is too large or none at all, and a fail-open Envoy lets pass what ends in an error.
-//! [`domain::route`] says which permission method, host and path need, `ext_authz/presented.rs` which credential was sent,
-//! `CheckApi::decide` decides as for Check, and `ext_authz/verdict.rs` makes the reply: the one place that writes "allow".
+//! **A request through Envoy** is a Check by another door. What is too large or cannot be read is denied in `grpc/ext_authz.rs`
+//! and no error, for a fail-open Envoy lets pass what ends in one. [`domain::route`] says which permission method, host and
+//! path need, `ext_authz/presented.rs` which credential was sent, `CheckApi::decide` decides as for Check, and
+//! `ext_authz/verdict.rs` makes the reply: the one place that writes "allow".
 //!
 //! **CreateKey.** `grpc/keys.rs`: `Gate::admit` makes a [`check::Caller`] of the metadata, by the same check as everyone's,
 //! and says early what the caller may not touch; `grpc/convert.rs` takes the message apart, naming each field, so that a
@@ -97,6 +99,9 @@
 //! **Usage.** [`check::Index`] adds one to a counter in the entry of the key that was shown; `server/usage.rs` takes the counts
 //! in parts, about once a minute, and writes numbered flushes (`store/usage.rs`): one whose COMMIT was not answered is found
 //! by its number, and so counted once.
+//!
+//! **A verification** ([`store::Audit`]) reads the whole log and compares the rows, a page at a time, with the last change that
+//! it has of each, and needs no server.
 //!
 //! **A diagnosis** ([`desk::diagnosis`]) asks each room how it is and has [`domain::finding`] say what is wrong with that;
 //! `keyward doctor` adds what only a client can see.

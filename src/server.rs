@@ -3,6 +3,7 @@
 
 mod adopt;
 mod deployment;
+mod gauges;
 mod introduction;
 mod listen;
 mod migrate;
@@ -15,9 +16,9 @@ mod verify;
 
 use crate::check::Index;
 use crate::clock::Clock;
-use crate::config::{Address, CheckAuth, Config, DatabaseUrl, ServeArgs};
+use crate::config::{Address, CheckAuth, Config, DatabaseUrl, Limits, ServeArgs};
 use crate::desk::Desk;
-use crate::desk::caps::{CapState, TenantCaps};
+use crate::desk::caps::TenantCaps;
 use crate::desk::diagnosis::Deployment;
 use crate::desk::passwords::Passwords;
 use crate::desk::sign_ins::SignIns;
@@ -45,10 +46,12 @@ use crate::proto::v1::token_service_server::TokenServiceServer;
 use crate::proto::v1::user_service_server::UserServiceServer;
 use crate::replica::{Ledger, follow, settle_from_outside};
 use crate::store::Store;
-use crate::telemetry::{CapGauge, Gauges, Listener, ReplicaState, Telemetry};
+use crate::telemetry::{Listener, Telemetry};
 pub use adopt::AdoptArgs;
-use listen::{App, Listeners};
+use gauges::{OldestChange, Sources};
+use listen::{App, Listeners, bind};
 pub use migrate::MigrateArgs;
+use ops::Readiness;
 pub use signing::SigningKeyArgs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,9 +63,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tonic::service::Routes;
 use usage::Usage;
 pub use verify::{Verdict, VerifyArgs, verify_events};
-
-/// The largest message of BatchCheck and administration.
-const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// All of a shutdown, and the part of it in which calls may finish.
 const MAX_SHUTDOWN: Duration = Duration::from_millis(9500);
@@ -76,6 +76,7 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
     // Before anything else: whoever sees it serve may tell it to end.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;
+    listen::keep_memory();
     listen::take_descriptors();
     let mut server = Server::start(Config::load(args)?, Clock::default()).await?;
     server.introduce().await?;
@@ -156,7 +157,7 @@ impl Server {
     /// Starts a server. When this returns, its listeners answer.
     pub async fn start(config: Config, clock: Clock) -> Result<Self> {
         let telemetry = Telemetry::start(&config)?;
-        let listeners = Listeners::new(&config.transport, telemetry.instruments().connections.clone())?;
+        let listeners = Listeners::new(&config.transport, telemetry.instruments().connections.clone(), &clock)?;
         let store = Store::open_to_serve(config.database_url.as_str(), clock.clone(), config.lease).await?;
         let post = Post::new(store.clone(), clock.clone(), &config.mail, telemetry.instruments().mail.clone())?;
         let root_credential = root_key::establish(&store, config.root_key_file.as_deref()).await?;
@@ -164,12 +165,23 @@ impl Server {
         let index = Arc::new(Index::default());
         let ledger = follow(store.clone(), Arc::clone(&index), &clock, Timing::new(store.lease())).await?;
         let caps = TenantCaps::new(config.caps);
-        telemetry.show(gauges(&index, &ledger, &listeners, &caps));
         let barrier = telemetry.instruments().barrier.clone();
         ledger.watch_waits(move |ended, waited| barrier.record(ended, waited));
 
         let keyring = Keyring::new(store.clone(), Arc::clone(&index), clock.clone(), master.clone());
         let passwords = Passwords::start()?;
+        let oldest_change = OldestChange::default();
+        let sources = Sources {
+            store: &store,
+            index: &index,
+            ledger: &ledger,
+            listeners: &listeners,
+            caps: &caps,
+            passwords: &passwords,
+            oldest_change: &oldest_change,
+            clock: &clock,
+        };
+        telemetry.show(sources.gauges());
         let sign_ins = Arc::new(SignIns::new(clock.clone(), passwords.worker_count()));
         let desk = Desk {
             store: store.clone(),
@@ -182,7 +194,8 @@ impl Server {
             passwords,
             sign_ins,
         };
-        let api = Api::new(desk, &store.page_token_key().await?, &config.audience);
+        let limits = config.transport.limits;
+        let api = Api::new(desk, &store.page_token_key().await?, &config.audience, limits);
         let health = Health::default();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -190,7 +203,7 @@ impl Server {
         let arrive = ArriveLayer::new(Arc::clone(&index), ledger.clone());
         let observe = ObserveLayer::new(telemetry.instruments());
         let layers = |listener| {
-            let load = Load::new(listener, &config.transport.limits, telemetry.instruments().shed.clone());
+            let load = Load::new(listener, &limits, telemetry.instruments().shed.clone());
             (observe.clone().with_load(load), arrive.clone())
         };
         let decisions = &telemetry.instruments().decisions;
@@ -208,21 +221,31 @@ impl Server {
         let (checks, ext_authz) = check(data_door);
         let data = Services::new(checks, ext_authz, Routes::new(health.server()));
         let (checks, ext_authz) = check(Door::Bearer);
-        let deployment = deployment::of(&config, &listeners, master.is_some());
-        let admin = Services::new(checks, ext_authz, admin_routes(&api, deployment, &health, &stopped)?);
-        let ops = ops::router(telemetry.metrics().clone(), Arc::clone(&index), clock.clone(), &health);
+        let (ops_bound, ops_addr) = bind(&config.ops_addr).await?;
+        let (data_bound, data_addr) = bind(&config.data_addr).await?;
+        let (admin_bound, admin_addr) = bind(&config.admin_addr).await?;
+        let addresses = [&data_addr, &admin_addr, &ops_addr];
+        let deployment = deployment::of(&config, &listeners, addresses, master.is_some());
+        let admin = Services::new(checks, ext_authz, admin_routes(&api, &limits, deployment, &health, &stopped)?);
+        let is_refusing = ledger.clone();
+        let readiness = Readiness {
+            index: Arc::clone(&index),
+            health: health.clone(),
+            is_refusing: Arc::new(move || is_refusing.status().refused.is_some()),
+        };
+        let ops = App::http(ops::router(telemetry.metrics().clone(), clock.clone(), readiness));
 
-        // First, since its address is the issuer that the others name unless one is given.
-        let ops_addr = listeners.open(&mut tasks, Listener::Ops, &config.ops_addr, App::http(ops), &stopped).await?;
+        listeners.open(&mut tasks, Listener::Ops, ops_bound, ops, &stopped)?;
+        // The address that was bound is the issuer that the others name, unless one is given.
         index.set_issuer(&signing::issuer(&store, &config, &ops_addr).await?);
         let (data, admin) = (App::grpc(data, layers(Listener::Data)), App::grpc(admin, layers(Listener::Admin)));
-        let data_addr = listeners.open(&mut tasks, Listener::Data, &config.data_addr, data, &stopped).await?;
-        let admin_addr = listeners.open(&mut tasks, Listener::Admin, &config.admin_addr, admin, &stopped).await?;
+        listeners.open(&mut tasks, Listener::Data, data_bound, data, &stopped)?;
+        listeners.open(&mut tasks, Listener::Admin, admin_bound, admin, &stopped)?;
         tasks.spawn(post.run(stopped.clone()));
         let meter = telemetry.instruments().usage.clone();
         let usage = Usage::new(&store, Arc::clone(&index), clock.clone(), meter).await?;
         tasks.spawn(usage.clone().run(stopped.clone()));
-        tasks.spawn(upkeep::sweep(store.clone(), usage.clone(), caps, clock.clone(), stopped.clone()));
+        tasks.spawn(upkeep::sweep(store.clone(), usage.clone(), (caps, oldest_change), clock.clone(), stopped.clone()));
         if let Some(retention) = config.event_retention {
             let (store, index, clock) = (store.clone(), Arc::clone(&index), clock.clone());
             tasks.spawn(upkeep::expire_events(store, index, clock, retention, stopped.clone()));
@@ -333,39 +356,14 @@ impl Server {
     }
 }
 
-fn gauges(index: &Arc<Index>, ledger: &Ledger, listeners: &Listeners, caps: &TenantCaps) -> Gauges {
-    let (credentials, revision, is_serving) = (Arc::clone(index), Arc::clone(index), Arc::clone(index));
-    let (ledger, caps) = (ledger.clone(), caps.clone());
-    Gauges {
-        credentials: Box::new(move || credentials.credential_count()),
-        revision: Box::new(move || revision.applied()),
-        is_serving: Box::new(move || is_serving.is_serving()),
-        replica: Box::new(move || {
-            let status = ledger.status();
-            ReplicaState {
-                lease_remaining: status.lease_remaining,
-                lease_age: status.lease_age,
-                lag: status.head.saturating_sub(status.applied),
-                outstanding: status.outstanding,
-                waiting: status.waiting,
-                is_refusing: status.refused.is_some(),
-            }
-        }),
-        certificates: Box::new(listeners.certificates()),
-        caps: Arc::new(move || {
-            let states = caps.states().into_iter();
-            let gauge = |state: CapState| CapGauge {
-                kind: state.counted.as_str(),
-                refused: state.refused,
-                fullest: state.fullest,
-            };
-            states.map(gauge).collect()
-        }),
-    }
-}
-
 /// Everything but Check, with reflection in both versions, each of which lists both.
-fn admin_routes(api: &Api, deployment: Deployment, health: &Health, stopped: &watch::Receiver<bool>) -> Result<Routes> {
+fn admin_routes(
+    api: &Api,
+    limits: &Limits,
+    deployment: Deployment,
+    health: &Health,
+    stopped: &watch::Receiver<bool>,
+) -> Result<Routes> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(crate::proto::FILE_DESCRIPTOR_SET)
@@ -374,7 +372,7 @@ fn admin_routes(api: &Api, deployment: Deployment, health: &Health, stopped: &wa
             .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
             .include_reflection_service(false)
     };
-    let limit = MAX_MESSAGE_BYTES;
+    let limit = limits.max_message_bytes;
     Ok(Routes::new(health.server())
         .add_service(reflection().build_v1().map_err(Error::internal)?)
         .add_service(reflection().build_v1alpha().map_err(Error::internal)?)

@@ -9,6 +9,7 @@ mod log;
 mod mail;
 mod propagation;
 mod replica;
+mod resources;
 mod shed;
 mod usage;
 
@@ -29,6 +30,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::TextEncoder;
 pub use propagation::{is_sampled, remote_context};
 pub use replica::{BarrierMeter, ReplicaState};
+pub use resources::{PasswordState, PoolState, ResourceGauges, Resources};
 pub use shed::{Shed, ShedMeter};
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +111,8 @@ pub struct Gauges {
     pub certificates: Box<dyn Fn() -> Vec<(&'static str, Time)> + Send + Sync>,
     /// `keyward.caps.*`.
     pub caps: CapGauges,
+    /// `keyward.passwords.*`, `keyward.database.*` and `keyward.ledger.log.age`.
+    pub resources: ResourceGauges,
 }
 
 impl std::fmt::Debug for Gauges {
@@ -120,7 +124,7 @@ impl std::fmt::Debug for Gauges {
 impl Telemetry {
     /// Starts the log, unless this process has one already, and everything else.
     pub fn start(config: &Config) -> Result<Self> {
-        // What the operator says of it in OTEL_RESOURCE_ATTRIBUTES comes last, and so counts.
+        // What comes last counts: OTEL_RESOURCE_ATTRIBUTES, and before its service.name what OTEL_SERVICE_NAME says.
         let resource = Resource::builder_empty()
             .with_service_name(SERVICE)
             .with_attributes([
@@ -129,6 +133,7 @@ impl Telemetry {
             ])
             .with_detector(Box::new(TelemetryResourceDetector))
             .with_detector(Box::new(EnvResourceDetector::new()))
+            .with_attributes(config.service_name.iter().map(|name| KeyValue::new("service.name", name.clone())))
             .build();
         let registry = prometheus::Registry::new();
         let prometheus = opentelemetry_prometheus::exporter()
@@ -198,7 +203,7 @@ impl Telemetry {
 
     /// Shows the state of the index and of the replica. Once: a second call would show each gauge twice.
     pub fn show(&self, gauges: Gauges) {
-        let Gauges { credentials, revision, is_serving, replica, certificates, caps } = gauges;
+        let Gauges { credentials, revision, is_serving, replica, certificates, caps, resources } = gauges;
         let gauge = |name, description| self.meter.i64_observable_gauge(name).with_description(description);
         gauge("keyward.index.credentials", "Credentials in memory, current and retired.")
             .with_callback(move |observer| observer.observe(credentials(), &[]))
@@ -219,6 +224,7 @@ impl Telemetry {
             .build();
         replica::show(&self.meter, replica);
         caps::show(&self.meter, &caps);
+        resources::show(&self.meter, &resources);
     }
 
     /// Exports what is left, without holding up the thread that asks.

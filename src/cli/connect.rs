@@ -9,7 +9,7 @@ use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use super::failure::Failure;
+use super::failure::{Failure, is_tls};
 use super::output::remark;
 use super::{ClientOptions, HEADING, sign_in};
 
@@ -116,7 +116,10 @@ impl Connection {
         let channel = tokio::time::timeout(timeout, endpoint.connect())
             .await
             .map_err(|_| Failure::Unreachable(format!("cannot reach {address} within --timeout")))?
-            .map_err(|error| Failure::Unreachable(format!("cannot reach {address}: {}", chain(&error))))?;
+            .map_err(|error| match is_tls(&error) {
+                true => Failure::Untrusted(format!("no TLS with {address}: {}", chain(&error))),
+                false => Failure::Unreachable(format!("cannot reach {address}: {}", chain(&error))),
+            })?;
         Ok(Self { channel, bearer: None, secret_key: None, timeout })
     }
 

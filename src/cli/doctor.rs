@@ -11,7 +11,7 @@ use tonic::Code;
 
 use super::ClientOptions;
 use super::connect::{ADMIN_SERVER, Connection, MAX_RESPONSE_BYTES, server_uri};
-use super::failure::Failure;
+use super::failure::{Failure, Lack};
 use super::output::plain;
 use crate::clock::Clock;
 use crate::proto::v1::admin_service_client::AdminServiceClient;
@@ -22,6 +22,10 @@ const NOTABLE_DIFFERENCE: Duration = Duration::from_secs(2);
 
 /// Of more replicas not each is named.
 const MAX_REPLICAS: i32 = 1000;
+
+/// What to do where certificates are not taken.
+const TRUST: &str = "see whether its certificate is good, names the host of --server and comes from --tls-ca-file, and \
+                     whether it lets in who has --tls-cert-file";
 
 /// Look for what is wrong with a deployment, and say how to mend it.
 #[derive(Debug, Args)]
@@ -119,6 +123,8 @@ fn unseen(failure: Failure) -> Result<Finding, Failure> {
         Failure::Unreachable(_) => {
             ("server", "look whether it runs (its log says why not), and whether --server names its admin listener")
         }
+        Failure::Untrusted(_) => ("server", TRUST),
+        Failure::Refused(_) if failure.lack() == Lack::Trust => ("server", TRUST),
         Failure::Refused(status) => match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => {
                 ("caller", "give root's credential by --key-file; `keyward root rotate` makes a new one")

@@ -46,10 +46,12 @@ Examples:
   keyward events export --all-tenants --key-file root.key --head-file head > events.jsonl
   keyward events export --tenant acme --after 8132 >> acme.jsonl")]
     Export(export::Export),
-    /// Read the whole audit log in a database, and say whether it is what was written
+    /// Read the whole audit log in a database, and say whether it is what was written, and the rows what it says of them
     #[command(after_help = "\
 Reads the database itself, and needs no server; it writes nothing, and may run beside one. Finds an event that was deleted
-or edited, changes in the log that are not those of their event, and a head that was set back. Whoever can write to the
+or edited, changes in the log that are not those of their event, a head that was set back; and a row of a tenant, user,
+key, application, token or session that was added, edited, set back or deleted behind the log. It cannot tell so of a row
+whose last change was pruned from the log, and says of how many. Whoever can write to the
 database could also have written everything anew, or cut off its end together with the head: that is found only by
 comparing with a head that was exported earlier and kept elsewhere.
 

@@ -17,6 +17,8 @@ pub(super) enum Failure {
     Usage(String),
     /// No connection to the server.
     Unreachable(String),
+    /// A connection, and a certificate that is not taken: the server's by us, or ours by it.
+    Untrusted(String),
     /// The server answered with an error, or not at all.
     Refused(Status),
     /// So many lines of a file were refused, and each was told.
@@ -29,13 +31,45 @@ pub(super) enum Failure {
     Told(u8),
 }
 
+/// Why there was no answer, as far as whoever asked can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// There is no connection.
+    Connection,
+    /// There is one, and no agreement on TLS: they do not trust each other's certificates.
+    Trust,
+    /// Whoever answers does not let us in.
+    Admission,
+    /// Nobody answers in time.
+    Answer,
+    /// There was an answer, and it is an error.
+    Sense,
+}
+
 impl Failure {
+    /// Why there was no answer.
+    pub(super) fn lack(&self) -> Lack {
+        match self {
+            Self::Untrusted(_) => Lack::Trust,
+            Self::Unreachable(_) => Lack::Connection,
+            Self::Refused(status) if is_timeout(status) || status.code() == Code::DeadlineExceeded => Lack::Answer,
+            Self::Refused(status) if is_of_tls(status) => Lack::Trust,
+            Self::Refused(status) if broken_off(status).is_some() => Lack::Connection,
+            Self::Refused(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+                Lack::Admission
+            }
+            Self::Refused(_) | Self::Usage(_) | Self::Lines(_) | Self::Output(_) | Self::Broken(_) | Self::Told(_) => {
+                Lack::Sense
+            }
+        }
+    }
+
     /// What every command but `check` exits with.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
             Self::Told(code) => *code,
-            Self::Unreachable(_) => 3,
+            Self::Unreachable(_) | Self::Untrusted(_) => 3,
             Self::Refused(status) if is_timeout(status) || broken_off(status).is_some() => 3,
             Self::Refused(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => 3,
             Self::Refused(_) | Self::Lines(_) | Self::Output(_) | Self::Broken(_) => 1,
@@ -56,7 +90,8 @@ impl Failure {
     /// Whether it may be over when it is tried again, without another command line.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable(_) => true,
+            // A new certificate may be on its way.
+            Self::Unreachable(_) | Self::Untrusted(_) => true,
             Self::Refused(status) => match status.code() {
                 Code::Unavailable
                 | Code::DeadlineExceeded
@@ -101,7 +136,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Unreachable(text) | Self::Broken(text) => write!(f, "error: {text}"),
+            Self::Usage(text) | Self::Unreachable(text) | Self::Untrusted(text) | Self::Broken(text) => {
+                write!(f, "error: {text}")
+            }
             Self::Told(_) => Ok(()),
             Self::Lines(count) => write!(f, "error: {count} lines were refused, for the reasons above"),
             Self::Output(error) => write!(f, "error: cannot write the answer: {error}"),
@@ -153,6 +190,19 @@ fn is_nobody(status: &Status) -> bool {
 /// Whether our own deadline ran out; tonic says so in these words only.
 fn is_timeout(status: &Status) -> bool {
     status.code() == Code::Cancelled && status.message() == "Timeout expired"
+}
+
+/// Whether an error comes of TLS: as such, or in the words of a stream.
+pub(super) fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let of_stream = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || of_stream.is_some_and(|inner| inner.is::<rustls::Error>())
+        || error.source().is_some_and(is_tls)
+}
+
+/// Whether the connection ended since a certificate was not taken.
+fn is_of_tls(status: &Status) -> bool {
+    status.source().is_some_and(is_tls)
 }
 
 /// Why the connection ended before there was an answer, if it did: a server that does not take our certificate says so

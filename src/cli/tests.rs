@@ -26,6 +26,12 @@ fn parse(line: &str) -> Result<Line, String> {
     Line::try_parse_from(words).map_err(|error| error.to_string())
 }
 
+/// The options that these words give.
+pub(super) fn options(words: &str) -> ClientOptions {
+    let Line { options, command: _ } = parse(&format!("{words} doctor")).unwrap();
+    options
+}
+
 #[track_caller]
 fn update_mask(line: &str) -> Result<Vec<String>, String> {
     let line = parse(line)?;

@@ -187,7 +187,8 @@ fn server(url: &SmtpUrl, password_file: Option<&Path>, ca_file: Option<&Path>) -
         (Some("smtp"), Some("tls=none")) => (SmtpTls::Never, 25),
         _ => return Err(refuse(FORM)),
     };
-    let has_port = !authority.ends_with(&host) && !authority.ends_with(']');
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let has_port = uri.host() != Some(place);
     let port = if has_port { uri.port_u16().ok_or_else(|| refuse(FORM))? } else { usual_port };
     let (user, in_url) = match user_info.split_once(':') {
         Some((user, password)) => (user, Some(password)),

@@ -1,23 +1,11 @@
 //! How listeners are reached: TLS and whom it lets in, how many connections there may be, and how long each lives.
 
-use super::file::parse;
-use super::value::Span;
-use super::{CheckAuth, Config, ServeArgs};
+use super::{CheckAuth, Config, Limits, ServeArgs};
 use crate::domain::name::{Path, TenantId};
 use crate::error::Violation;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::time::Duration;
-
-const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
-const DEFAULT_MAX_CONNECTIONS_PER_ADDRESS: usize = 1024;
-const DEFAULT_MAX_CONNECTION_AGE: &str = "30m";
-const DEFAULT_MAX_QUEUED_CALLS: usize = 65_536;
-const DEFAULT_MAX_QUEUE_TIME: &str = "10s";
-const DEFAULT_ADMIN_MAX_IN_FLIGHT: usize = 1024;
-const DEFAULT_MAX_STREAMS: usize = 1024;
-const SHORTEST_CONNECTION_AGE: Duration = Duration::from_secs(1);
 
 /// A SPIFFE ID may have this many bytes, and a DNS name far fewer.
 const MAX_IDENTITY_BYTES: usize = 2048;
@@ -81,48 +69,6 @@ pub struct ClientEntry {
     pub tenant: Option<String>,
 }
 
-/// What the connections of a listener may take, and their calls. Only the last three cannot be set from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Connections of one listener.
-    pub max_connections: usize,
-    /// Those of them that come from one address.
-    pub max_connections_per_address: usize,
-    /// After about this long a connection is told to end; a few percent more or less, so that not all go at once.
-    pub max_connection_age: Duration,
-    /// Calls that wait for one core.
-    pub max_queued_calls: usize,
-    /// How long they do at most, if many wait.
-    pub max_queue_time: Duration,
-    /// Calls of administration that are carried out at once.
-    pub admin_max_in_flight: usize,
-    /// Streams of one listener; those of health are counted apart.
-    pub max_streams: usize,
-    /// By when a connection must have said which protocol it speaks, TLS included.
-    pub handshake: Duration,
-    /// How long the head of an HTTP/1 request may take, the wait for it included.
-    pub head: Duration,
-    /// How often the files of TLS are looked at.
-    pub tls_poll: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: DEFAULT_MAX_CONNECTIONS,
-            max_connections_per_address: DEFAULT_MAX_CONNECTIONS_PER_ADDRESS,
-            max_connection_age: Duration::from_secs(30 * 60),
-            max_queued_calls: DEFAULT_MAX_QUEUED_CALLS,
-            max_queue_time: Duration::from_secs(10),
-            admin_max_in_flight: DEFAULT_ADMIN_MAX_IN_FLIGHT,
-            max_streams: DEFAULT_MAX_STREAMS,
-            handshake: Duration::from_secs(5),
-            head: Duration::from_secs(30),
-            tls_poll: Duration::from_secs(5),
-        }
-    }
-}
-
 /// What is said about the transport by `args` and, where they are silent, by `file`.
 pub(super) fn checked(broken: &mut Vec<Violation>, args: &ServeArgs, file: &ServeArgs) -> TransportConfig {
     type Given = Option<PathBuf>;
@@ -159,51 +105,12 @@ pub(super) fn checked(broken: &mut Vec<Violation>, args: &ServeArgs, file: &Serv
         files("admin", |args| [&args.admin_tls_cert_file, &args.admin_tls_key_file, &args.admin_tls_client_ca_file]);
     let ops_tls = files("ops", |args| [&args.ops_tls_cert_file, &args.ops_tls_key_file, &args.ops_tls_client_ca_file]);
 
-    let mut count = |flag: &str, given: Option<usize>, default: usize| {
-        let count = given.unwrap_or(default);
-        if count == 0 {
-            broken.push(Violation::new(flag, "must be at least 1"));
-        }
-        count
-    };
-    let max_connections =
-        count("--max-connections", args.max_connections.or(file.max_connections), DEFAULT_MAX_CONNECTIONS);
-    let max_connections_per_address = count(
-        "--max-connections-per-address",
-        args.max_connections_per_address.or(file.max_connections_per_address),
-        DEFAULT_MAX_CONNECTIONS_PER_ADDRESS,
-    );
-    let max_queued_calls =
-        count("--max-queued-calls", args.max_queued_calls.or(file.max_queued_calls), DEFAULT_MAX_QUEUED_CALLS);
-    let admin_max_in_flight = count(
-        "--admin-max-in-flight",
-        args.admin_max_in_flight.or(file.admin_max_in_flight),
-        DEFAULT_ADMIN_MAX_IN_FLIGHT,
-    );
-    let max_streams = count("--max-streams", args.max_streams.or(file.max_streams), DEFAULT_MAX_STREAMS);
-    let queue_time = args.max_queue_time.clone().or(file.max_queue_time.clone());
-    let Span(max_queue_time) = parse(broken, "--max-queue-time", queue_time, DEFAULT_MAX_QUEUE_TIME);
-    let age = args.max_connection_age.clone().or(file.max_connection_age.clone());
-    let age_flag = "--max-connection-age";
-    let Span(max_connection_age) = parse(broken, age_flag, age, DEFAULT_MAX_CONNECTION_AGE);
-    if max_connection_age < SHORTEST_CONNECTION_AGE && !broken.iter().any(|violation| violation.field == age_flag) {
-        broken.push(Violation::new(age_flag, "must be at least 1s"));
-    }
     TransportConfig {
         data_tls,
         admin_tls,
         ops_tls,
         clients: clients(broken, &file.clients),
-        limits: Limits {
-            max_connections,
-            max_connections_per_address,
-            max_connection_age,
-            max_queued_calls,
-            max_queue_time,
-            admin_max_in_flight,
-            max_streams,
-            ..Limits::default()
-        },
+        limits: super::limits::checked(broken, args, file),
     }
 }
 

@@ -102,9 +102,14 @@ impl TenantCaps {
         }
     }
 
-    /// Why nothing more can be made, or not so much at once.
+    /// Why nothing more can be made, or not so much at once; counts the mutation that is refused for it.
     pub(super) fn refusal(&self, tenant: &TenantId, counted: Counted) -> Error {
         self.seen.refused.of(counted).fetch_add(1, Ordering::Relaxed);
+        self.reason(tenant, counted)
+    }
+
+    /// The same of what is counted already: another part of that mutation.
+    pub(super) fn reason(&self, tenant: &TenantId, counted: Counted) -> Error {
         let (what, cap) = (counted.as_str(), self.caps.of(counted).to_string());
         let remedy = format!("{}, or raise {}", counted.remedy(), counted.flag());
         Error::Capped { tenant: tenant.name(), what, cap, remedy }

@@ -2,7 +2,7 @@
 
 use super::Desk;
 use crate::domain::clock::Time;
-use crate::domain::finding::{Exposure, Finding, judge_certificate, judge_clock};
+use crate::domain::finding::{Exposure, Finding, judge_certificate, judge_clock, refused_files};
 use crate::error::{Error, Result};
 use crate::replica::Status;
 use crate::store::ReplicaRow;
@@ -29,6 +29,8 @@ pub struct Deployment {
     pub exposures: Vec<Exposure>,
     /// Which listeners show a certificate, and until when it is good.
     pub certificates: Box<dyn Fn() -> Vec<(&'static str, Time)> + Send + Sync>,
+    /// Which listeners were given files of TLS that cannot be used, which, and why.
+    pub refused_files: Box<dyn Fn() -> Vec<(&'static str, String)> + Send + Sync>,
     /// The folder that mail is written to instead of being sent.
     pub mail_folder: Option<String>,
     /// Whether it can sign JWTs.
@@ -74,6 +76,8 @@ pub async fn diagnose(desk: &Desk, deployment: &Deployment) -> Diagnosis {
     let time = desk.clock.now();
     let certificates = (deployment.certificates)();
     findings.extend(certificates.into_iter().map(|(listener, end)| judge_certificate(listener, time, end)));
+    let refused = (deployment.refused_files)();
+    findings.extend(refused.into_iter().map(|(listener, why)| refused_files(listener, &why)));
     Diagnosis { findings, time, replica_id: status.replica_id }
 }
 

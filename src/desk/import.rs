@@ -3,6 +3,7 @@
 //! What cannot be taken is told by its line, and the rest goes on. A credential that the owner's key has already counts as
 //! taken, so that everything may be sent twice.
 
+use super::caps::TenantCaps;
 use super::keys::{KeyParent, NewKey, beyond_application, owner_of_new};
 use super::{Call, Desk, Edit};
 use crate::check::Caller;
@@ -98,12 +99,16 @@ pub async fn import(desk: Desk, caller: Caller, call: Call, batch: Batch) -> Res
     let mut room = desk.caps.room(&edit.draft, &parent.tenant, Counted::Keys).await?;
     let mut keys: Vec<Key> = Vec::new();
     let mut already_count = 0_usize;
+    let mut is_full = false;
     for entry in entries {
         let line = entry.line;
         match taken.judge(&edit, entry, &whose).await {
             Ok(Some(_)) if room == 0 => {
-                let reason = desk.caps.refusal(&parent.tenant, Counted::Keys).to_string();
+                // One mutation, however many lines it has.
+                let tell = if is_full { TenantCaps::reason } else { TenantCaps::refusal };
+                let reason = tell(&desk.caps, &parent.tenant, Counted::Keys).to_string();
                 refused.push(Refused { line, reason });
+                is_full = true;
             }
             Ok(Some(key)) => {
                 room = room.saturating_sub(1);

@@ -47,6 +47,17 @@ pub struct Passwords {
     dummy: PasswordHash,
 }
 
+/// How busy the pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordLoad {
+    /// How many passwords may be hashed at once.
+    pub workers: usize,
+    /// How many are.
+    pub busy: usize,
+    /// How many wait.
+    pub queued: usize,
+}
+
 impl fmt::Debug for Passwords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Passwords").field("workers", &self.worker_count).finish_non_exhaustive()
@@ -61,9 +72,8 @@ impl Passwords {
     }
 
     fn with_workers(worker_count: usize) -> Result<Self> {
-        let checking = worker_count.saturating_mul(WAITING_PER_WORKER.saturating_add(1));
         Ok(Self {
-            checking: Arc::new(Semaphore::new(checking)),
+            checking: Arc::new(Semaphore::new(places(worker_count))),
             setting: Arc::new(Semaphore::new(SETTING)),
             setting_next: Arc::new(Semaphore::new(1)),
             workers: Arc::new(Semaphore::new(worker_count)),
@@ -76,6 +86,15 @@ impl Passwords {
     /// How many are hashed at once.
     pub fn worker_count(&self) -> usize {
         self.worker_count
+    }
+
+    /// How busy it is. What is counted while somebody comes or goes may be one more or less.
+    pub fn load(&self) -> PasswordLoad {
+        let busy = self.worker_count.saturating_sub(self.workers.available_permits());
+        let checking = places(self.worker_count).saturating_sub(self.checking.available_permits());
+        let setting = SETTING.saturating_sub(self.setting.available_permits());
+        let queued = checking.saturating_add(setting).saturating_sub(busy);
+        PasswordLoad { workers: self.worker_count, busy, queued }
     }
 
     /// Hashes a password to be kept.
@@ -117,6 +136,11 @@ impl Passwords {
         });
         finished.await.map_err(Error::internal)?
     }
+}
+
+/// So many may have a password checked, at work or waiting.
+const fn places(worker_count: usize) -> usize {
+    worker_count.saturating_mul(WAITING_PER_WORKER.saturating_add(1))
 }
 
 fn place_in(places: &Arc<Semaphore>, limit: &str) -> Result<OwnedSemaphorePermit> {
@@ -256,6 +280,8 @@ mod tests {
         while passwords.checking.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
+        let queued = SETTING + WAITING_PER_WORKER;
+        assert_eq!(passwords.load(), PasswordLoad { workers: 1, busy: 1, queued });
         // Only the one that has begun is ahead of those who check.
         for _ in 0..=checking.len() {
             tell.send(()).unwrap();
@@ -276,5 +302,6 @@ mod tests {
             }
         }
         assert_eq!(set, SETTING);
+        assert_eq!(passwords.load(), PasswordLoad { workers: 1, busy: 0, queued: 0 });
     }
 }

@@ -136,9 +136,9 @@ impl Change {
         (self.kind(), tenant, id)
     }
 
-    /// Whether no revision has held the thing before.
-    pub fn is_new(&self) -> bool {
-        let revision = match self {
+    /// The revision that last changed it; 0 if none has held the thing before.
+    pub fn revision(&self) -> i64 {
+        match self {
             Self::Root(root) => root.revision,
             Self::Tenant(tenant) => tenant.revision,
             Self::User(user) => user.revision,
@@ -147,8 +147,12 @@ impl Change {
             Self::Token(token) => token.revision,
             Self::Session(session) => session.revision,
             Self::SigningKey(key) => key.revision,
-        };
-        revision == 0
+        }
+    }
+
+    /// Whether no revision has held the thing before.
+    pub fn is_new(&self) -> bool {
+        self.revision() == 0
     }
 
     /// Marks the thing as last changed by `revision`.

@@ -133,6 +133,13 @@ pub fn judge_certificate(listener: &str, now: Time, end: Time) -> Finding {
     }
 }
 
+/// Files of a listener's TLS that cannot be used, and why.
+pub fn refused_files(listener: &str, why: &str) -> Finding {
+    let check = format!("certificate.{listener}");
+    let seen = format!("changed files are not used, and what there was goes on: {why}");
+    Finding::problem(check, seen, "mend that file: it is read again within seconds, or at SIGHUP")
+}
+
 /// The difference between the clock of a replica and that of its database, as far as the way to and fro shows it.
 pub fn judge_clock(difference: Duration) -> Finding {
     const CHECK: &str = "clock";
@@ -170,6 +177,13 @@ mod tests {
             assert_eq!([judged(true, false), judged(true, true)], [fine, fine], "{door:?}");
             assert_eq!([judged(false, false), judged(false, true)], [on_network, with_tls], "{door:?}");
         }
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named() {
+        let finding = refused_files("data", "--data-tls-key-file a.key: holds no private key in PEM");
+        assert_eq!((finding.check.as_str(), finding.severity), ("certificate.data", Severity::Problem));
+        assert!(finding.description.contains("--data-tls-key-file a.key"));
     }
 
     #[test]

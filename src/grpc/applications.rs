@@ -79,10 +79,14 @@ impl ApplicationService for ApplicationApi {
     ) -> Result<Response<proto::VerifyApplicationResponse>, Status> {
         self.throttle.pass(&caller::source_ip(&request))?;
         let call = caller::call_of(&request)?;
+        let from = call.source_ip.clone();
         let proto::VerifyApplicationRequest { name, verification_token, etag } = request.into_inner();
-        let name = named(&name).ok_or_else(applications::refused_token)?;
         let token = Digest::of(verification_token.as_bytes());
-        let verified = detached(applications::verify(self.api.desk.clone(), call, name, token, etag)).await?;
+        let verified = match named(&name) {
+            Some(name) => detached(applications::verify(self.api.desk.clone(), call, name, token, etag)).await,
+            None => Err(applications::refused_token()),
+        };
+        let verified = self.api.gate.refusals.told(verified, || from, rpcs::VERIFY_APPLICATION.method)?;
         Ok(Response::new(proto::VerifyApplicationResponse {
             application: out(&verified.application),
             secret: shown(verified.secret),

@@ -5,6 +5,7 @@
 use super::load::Load;
 use super::observe::grpc_timeout;
 use super::peer::Identity;
+use super::refusals::Refusals;
 use super::rpcs::{Admission, Rpc};
 use crate::check::{Caller, Index};
 use crate::clock::Clock;
@@ -34,6 +35,8 @@ pub(crate) struct Gate {
     pub(crate) clock: Clock,
     /// For whom a token must be that is shown here.
     pub(crate) audience: Arc<[String]>,
+    /// Where it is told who was not.
+    pub(crate) refusals: Refusals,
 }
 
 /// An admitted caller of one RPC.
@@ -115,7 +118,8 @@ impl Gate {
     /// Admits the caller of a request.
     pub(crate) fn admit<T>(&self, request: &Request<T>, rpc: Rpc) -> Result<Admitted> {
         let call = call_of(request)?;
-        let caller = self.admit_metadata(request.metadata(), &call.source_ip)?;
+        let caller = self.admit_metadata(request.metadata(), &call.source_ip);
+        let caller = self.refusals.told(caller, || call.source_ip.clone(), rpc.method)?;
         let admitted = Admitted { caller, call, rpc };
         match rpc.admission {
             Admission::Root if !admitted.caller.actor().is_root() => {

@@ -10,6 +10,7 @@ use super::caller::{Gate, address, deadline_of};
 use super::peer::{Clients, Identity};
 use super::{convert, rpcs};
 use crate::check::Answer;
+use crate::config::Limits;
 use crate::domain::decision::{Decision, Permission, Query, Reason};
 use crate::domain::name::{Path, TenantId};
 use crate::error::{Error, Result};
@@ -24,12 +25,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use tokio_stream::{Stream, StreamExt};
-use tonic::Status;
 use tonic::metadata::MetadataMap;
-
-/// The largest question, also within a batch or a stream.
-const MAX_CHECK_BYTES: usize = 64 * 1024;
 
 /// How long a Check that asks for a newer revision waits if its call has no deadline, and at most.
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
@@ -60,6 +56,7 @@ pub struct CheckApi {
     ledger: Ledger,
     door: Door,
     audience: Arc<[String]>,
+    limits: Limits,
     decisions: Arc<Decisions>,
 }
 
@@ -67,11 +64,21 @@ impl CheckApi {
     /// The service behind `door`.
     pub fn new(api: &super::Api, door: Door, decisions: Arc<Decisions>) -> Self {
         let audience = Arc::clone(&api.gate.audience);
-        Self { gate: api.gate.clone(), ledger: api.desk.ledger.clone(), door, audience, decisions }
+        let (gate, ledger, limits) = (api.gate.clone(), api.desk.ledger.clone(), api.limits);
+        Self { gate, ledger, door, audience, limits, decisions }
     }
 
-    /// Lets the asker in; a caller bound to a tenant asks for that tenant only.
+    /// The largest message that is read.
+    pub(super) fn max_message_bytes(&self) -> usize {
+        self.limits.max_message_bytes
+    }
+
+    /// Lets the asker in; a caller bound to a tenant asks for that tenant only. Who is refused is told of.
     pub(super) fn enter(&self, asker: &Asker) -> Result<Entered> {
+        self.gate.refusals.told(self.let_in(asker), || asker.source_ip(), "CheckService")
+    }
+
+    fn let_in(&self, asker: &Asker) -> Result<Entered> {
         match &self.door {
             Door::Open => return Ok(Entered { tenant: None }),
             Door::Mtls(clients) => return Ok(Entered { tenant: clients.admit(asker.identity.as_ref())? }),
@@ -303,18 +310,6 @@ pub(super) fn principal_out(principal: &crate::check::Principal) -> proto::Princ
         return proto::Principal { key: ROOT.to_owned(), ..proto::Principal::default() };
     };
     convert::principal_out(&held)
-}
-
-/// A stream that ends with its first error.
-pub(super) fn until_error<T>(stream: impl Stream<Item = Result<T, Status>>) -> impl Stream<Item = Result<T, Status>> {
-    let mut has_failed = false;
-    stream.map_while(move |item| {
-        if has_failed {
-            return None;
-        }
-        has_failed = item.is_err();
-        Some(item)
-    })
 }
 
 /// The methods of this file, for the table's sake.

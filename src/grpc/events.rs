@@ -1,8 +1,8 @@
 //! `keyward.v1.EventService`.
 
 use super::caller::Admitted;
-use super::check::until_error;
 use super::rpcs::Rpc;
+use super::stream::{Seats, seated};
 use super::{Api, convert, rpcs};
 use crate::desk::events::{self, Watch, Watches};
 use crate::desk::page::Binding;
@@ -111,6 +111,7 @@ impl EventService for EventApi {
         request: Request<proto::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let (admitted, tenant) = self.api.events_of(&request, rpcs::WATCH_EVENTS, &request.get_ref().parent)?;
+        let seat = Seats::of(request.extensions()).take()?;
         let (metadata, extensions, message) = request.into_parts();
         let proto::WatchEventsRequest { parent, after_revision, after_chain } = message;
         let of = admitted.caller.actor().tenant();
@@ -123,6 +124,6 @@ impl EventService for EventApi {
             let call = Arc::clone(&call);
             async move { call.lock().await.message().await }
         });
-        Ok(Response::new(Box::pin(until_error(messages.map_while(|message| message)))))
+        Ok(Response::new(Box::pin(seated(seat, messages.map_while(|message| message)))))
     }
 }

@@ -43,7 +43,7 @@ impl ExtAuthzApi {
     /// Answers a call of `Check`.
     pub(super) async fn check<B: Body<Data = Bytes>>(&self, request: Request<B>) -> Response<ReplyBody> {
         let (parts, body) = request.into_parts();
-        let received = received(body).await;
+        let received = received(body, self.check.max_message_bytes()).await;
         let asker = Asker::of(parts.headers, &parts.extensions);
         let reply = self.reply(&asker, received).await.and_then(|reply| Reply::of(&reply));
         respond(reply.map_err(Status::from))

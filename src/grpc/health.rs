@@ -60,6 +60,11 @@ impl Health {
         *self.is_serving.borrow()
     }
 
+    /// Whether it is for good not serving.
+    pub fn is_draining(&self) -> bool {
+        self.teller.lock().is_none()
+    }
+
     /// For good not serving: every Watch says so and ends.
     pub fn drain(&self) {
         self.set_serving(false);

@@ -1,9 +1,9 @@
 //! `KeyService.ImportKeys`: a stream of batches, each answered after its commit and before the next one is read, so that
 //! memory does not grow with the stream.
 
-use super::check::until_error;
-use super::keys::MAX_BATCH;
+use super::load::Seat;
 use super::status::clip;
+use super::stream::seated;
 use super::{Api, convert, rpcs};
 use crate::desk::detached;
 use crate::desk::import::{Batch, Imported, import};
@@ -25,8 +25,8 @@ struct Progress {
     sequence: i64,
 }
 
-/// Answers each batch; the first that ends the stream is the last.
-pub(super) fn answers(api: Api, request: Request<Streaming<proto::ImportKeysRequest>>) -> Answers {
+/// Answers each batch of a stream that has this seat; the first that ends the stream is the last.
+pub(super) fn answers(api: Api, request: Request<Streaming<proto::ImportKeysRequest>>, seat: Option<Seat>) -> Answers {
     let (metadata, extensions, batches) = request.into_parts();
     let asker = Arc::new(Request::from_parts(metadata, extensions, ()));
     let progress: Arc<Mutex<Progress>> = Arc::default();
@@ -34,7 +34,7 @@ pub(super) fn answers(api: Api, request: Request<Streaming<proto::ImportKeysRequ
         let (api, asker, progress) = (api.clone(), Arc::clone(&asker), Arc::clone(&progress));
         async move { Ok(answer(&api, &asker, &progress, message?).await?) }
     });
-    Box::pin(until_error(answers))
+    Box::pin(seated(seat, answers))
 }
 
 /// Takes over one batch. The caller is admitted anew: one who was revoked in between imports no more.
@@ -49,8 +49,9 @@ async fn answer(
     let parent = progress.lock().parent(parent)?;
     let parent = api.gate.key_parent(&admitted, &parent)?;
     progress.lock().advance(sequence)?;
-    if entries.len() > MAX_BATCH {
-        return Err(Error::invalid("entries", format!("must hold at most {MAX_BATCH} entries")));
+    let max = api.limits.max_batch;
+    if entries.len() > max {
+        return Err(Error::invalid("entries", format!("must hold at most {max} entries")));
     }
     let now = api.desk.clock.now();
     let (mut wanted, mut refused) = (Vec::with_capacity(entries.len()), Vec::new());

@@ -1,5 +1,6 @@
 //! `keyward.v1.KeyService`.
 
+use super::stream::Seats;
 use super::throttle::Throttle;
 use super::{Api, caller, convert, import, rpcs};
 use crate::desk::page::Binding;
@@ -14,9 +15,6 @@ use crate::proto::v1 as proto;
 use crate::proto::v1::key_service_server::KeyService;
 use tonic::{Request, Response, Status, Streaming};
 use zeroize::Zeroizing;
-
-/// How many credentials, checks or entries one request may hold.
-pub(super) const MAX_BATCH: usize = 1000;
 
 /// The service.
 #[derive(Debug)]
@@ -244,8 +242,9 @@ impl KeyService for KeyApi {
         let call = caller::call_of(&request)?;
         let proto::RevokeCredentialsRequest { credentials, reason } = request.into_inner();
         let reason = convert::revocation_reason(reason)?;
-        if credentials.is_empty() || credentials.len() > MAX_BATCH {
-            return Err(Error::invalid("credentials", format!("must hold 1 to {MAX_BATCH} credentials")).into());
+        let max = self.api.limits.max_batch;
+        if credentials.is_empty() || credentials.len() > max {
+            return Err(Error::invalid("credentials", format!("must hold 1 to {max} credentials")).into());
         }
         let credentials: Vec<_> = credentials.into_iter().map(Zeroizing::new).collect();
         // While its sender is still there: anybody may send us texts that are never going to come.
@@ -261,7 +260,8 @@ impl KeyService for KeyApi {
         &self,
         request: Request<Streaming<proto::ImportKeysRequest>>,
     ) -> Result<Response<Self::ImportKeysStream>, Status> {
-        self.api.gate.admit(&request, rpcs::IMPORT_KEYS)?;
-        Ok(Response::new(import::answers(self.api.clone(), request)))
+        self.api.gate.admit(&request, rpcs::IMPORT_KEYS)?.may_at_all(Collection::Keys)?;
+        let seat = Seats::of(request.extensions()).take()?;
+        Ok(Response::new(import::answers(self.api.clone(), request, seat)))
     }
 }

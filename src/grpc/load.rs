@@ -1,10 +1,11 @@
 //! How much of a listener is in use, and what is turned away when that is too much: RESOURCE_EXHAUSTED with RetryInfo,
 //! before anything is done for the call.
 //!
-//! Three things are counted apart. *Queued*: calls that the connection has handed over and nobody has begun; that is what
+//! Four things are counted apart. *Queued*: calls that the connection has handed over and nobody has begun; that is what
 //! grows when a core cannot keep up, and it is the only thing that a client cannot hold on to: a call that waits for its
 //! own message is begun. *In flight*: calls of administration whose message is there, until they are carried out. *Open*:
-//! streams.
+//! streams whose caller was admitted, so that no stranger has a seat. *Reflections*: the streams that are open to strangers,
+//! which have few seats, and those to themselves.
 //!
 //! To turn a Check away costs about as much as to answer it, nearly all of which is HTTP/2: measured with ten times as many
 //! calls at once as may wait, callers that ask again at once get far fewer answers than if all had waited. So by default the
@@ -51,6 +52,8 @@ struct Shared {
     max_in_flight: usize,
     streams: AtomicUsize,
     max_streams: usize,
+    reflections: AtomicUsize,
+    max_reflections: usize,
     replies: Replies,
 }
 
@@ -59,8 +62,10 @@ struct Shared {
 pub(super) enum Flow {
     /// A turn on a core.
     Call,
-    /// A stream of its own for as long as it likes.
+    /// A turn on a core and, once its caller is admitted, a seat for as long as it likes.
     Stream,
+    /// A seat of those that strangers may have.
+    Reflection,
     /// It is never turned away.
     Always,
 }
@@ -77,6 +82,8 @@ impl Load {
             max_in_flight: limits.admin_max_in_flight,
             streams: AtomicUsize::new(0),
             max_streams: limits.max_streams,
+            reflections: AtomicUsize::new(0),
+            max_reflections: limits.max_reflections,
             replies: Replies::new(listener),
         };
         Arc::new(Self { queued: AtomicUsize::new(0), shared: Arc::new(shared) })
@@ -95,21 +102,19 @@ impl Load {
         if before >= self.shared.max_queued { Err(self.refuse(Shed::Queue)) } else { Ok(queued) }
     }
 
-    /// Opens a stream, or turns it away.
-    pub(super) fn open(self: &Arc<Self>, flow: Flow) -> Result<Option<Seat>, HeaderMap> {
-        let counted = match flow {
-            Flow::Stream => Counted::Streams,
-            Flow::Call | Flow::Always => return Ok(None),
-        };
-        self.take(counted).map(Some).ok_or_else(|| self.refuse(Shed::Streams))
+    /// Opens a stream that anybody may open, or turns it away.
+    pub(super) fn reflect(self: &Arc<Self>) -> Result<Seat, HeaderMap> {
+        self.take(Counted::Reflections).ok_or_else(|| self.refuse(Shed::Reflections))
+    }
+
+    /// Opens a stream of somebody who was admitted, or turns it away.
+    pub(super) fn open(self: &Arc<Self>) -> Result<Seat, Error> {
+        self.take(Counted::Streams).ok_or_else(|| self.refusal(Shed::Streams))
     }
 
     /// Begins a call of administration, or turns it away.
     pub(super) fn begin(self: &Arc<Self>) -> Result<Seat, Error> {
-        self.take(Counted::InFlight).ok_or_else(|| {
-            self.shared.meter.count(self.shared.listener, Shed::InFlight);
-            self.shared.replies.error(rand::random())
-        })
+        self.take(Counted::InFlight).ok_or_else(|| self.refusal(Shed::InFlight))
     }
 
     fn take(self: &Arc<Self>, counted: Counted) -> Option<Seat> {
@@ -122,6 +127,11 @@ impl Load {
     fn refuse(&self, reason: Shed) -> HeaderMap {
         self.shared.meter.count(self.shared.listener, reason);
         self.shared.replies.next()
+    }
+
+    fn refusal(&self, reason: Shed) -> Error {
+        self.shared.meter.count(self.shared.listener, reason);
+        self.shared.replies.error(rand::random())
     }
 }
 
@@ -178,6 +188,7 @@ pub(crate) struct Seat {
 enum Counted {
     InFlight,
     Streams,
+    Reflections,
 }
 
 impl Seat {
@@ -186,6 +197,7 @@ impl Seat {
         match self.counted {
             Counted::InFlight => (&shared.in_flight, shared.max_in_flight),
             Counted::Streams => (&shared.streams, shared.max_streams),
+            Counted::Reflections => (&shared.reflections, shared.max_reflections),
         }
     }
 }

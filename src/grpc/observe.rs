@@ -1,22 +1,24 @@
 //! What every call passes first and last: it is timed and counted by method and code, held to its deadline, and, if it
 //! is administrative, given a request id and a line in the log. Absent: metadata and bodies, which are never looked at
-//! but for the headers named here. A Check pays for two `Instant`s, one look-up, one bound record and
-//! a place in the queue of its thread ([`super::load`]).
+//! but for the headers named here. A Check pays for two `Instant`s, a look-up, a bound record and a place in the queue.
 
 mod body;
+mod code;
 mod deadline;
 mod methods;
 mod start;
 
 use super::load::{Flow, Load, Seat};
+use super::stream::Seats;
 use crate::error::Error;
 use crate::telemetry::{Instruments, is_sampled, remote_context};
 pub use body::ObservedBody;
+use code::code_of;
 pub(super) use deadline::grpc_timeout;
 use deadline::{GRPC_TIMEOUT, Malformed, late, late_trailers};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
-use methods::{Kind, Method, Methods, name_of};
+use methods::{Kind, Method, Methods, is_servers_fault, name_of};
 use opentelemetry::trace::TraceContextExt as _;
 use pin_project_lite::pin_project;
 use start::Start;
@@ -34,13 +36,6 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const GRPC_STATUS: &str = "grpc-status";
 const GRPC_MESSAGE: &str = "grpc-message";
-
-/// What tonic says, under CANCELLED, when a deadline has passed.
-const TONIC_TIMEOUT: [&[u8]; 2] = [b"Timeout expired", b"Timeout%20expired"];
-
-/// How tonic begins, as text and as a header, under INTERNAL and OUT_OF_RANGE, when it cannot read a message.
-const TONIC_UNDECODABLE: [&str; 2] = ["failed to decode Protobuf", "failed%20to%20decode%20Protobuf"];
-const TONIC_TOO_LARGE: [&str; 2] = ["Error, decoded message length", "Error,%20decoded%20message%20length"];
 
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
@@ -127,6 +122,9 @@ where
             }
         };
         let longest = [asked, self.layer.longest].into_iter().flatten().min();
+        if let (Flow::Stream, Some(load)) = (call.method.flow, &self.layer.load) {
+            request.extensions_mut().insert(Seats::at(load));
+        }
         match call.method.kind {
             Kind::Administrative => {
                 if let (Flow::Call, Some(load)) = (call.method.flow, &self.layer.load) {
@@ -164,7 +162,7 @@ impl<S> Observe<S> {
             otel.status_code = Empty,
             rpc.system.name = "grpc",
             rpc.method = label,
-            rpc.status_code = Empty,
+            rpc.response.status_code = Empty,
             "error.type" = Empty,
             request_id,
         );
@@ -258,39 +256,6 @@ fn observed<R: Body>(
     response.map(|inner| ObservedBody::new(inner, call, deadline))
 }
 
-/// The status code in headers or trailers, if there is one; what tonic says by itself becomes what it is.
-fn code_of(headers: &mut HeaderMap) -> Option<Code> {
-    let code = Code::from_bytes(headers.get(GRPC_STATUS)?.as_bytes());
-    if matches!(code, Code::Internal | Code::OutOfRange)
-        && let Some(status) = headers.get(GRPC_MESSAGE).and_then(|message| unread(message.as_bytes()))
-    {
-        let code = status.code();
-        return match status.add_header(headers) {
-            Ok(()) => Some(code),
-            Err(_) => Some(Code::Internal),
-        };
-    }
-    let is_timeout = |message: &HeaderValue| TONIC_TIMEOUT.contains(&message.as_bytes());
-    if code == Code::Cancelled && headers.get(GRPC_MESSAGE).is_some_and(is_timeout) {
-        headers.insert(GRPC_STATUS, HeaderValue::from(Code::DeadlineExceeded as i32));
-        return Some(Code::DeadlineExceeded);
-    }
-    Some(code)
-}
-
-/// What is meant where tonic could not read a message: it calls bytes that are no protobuf INTERNAL, and a message above
-/// the limit OUT_OF_RANGE.
-fn unread(message: &[u8]) -> Option<Status> {
-    let begins = |begin: [&str; 2]| begin.iter().any(|begin| message.starts_with(begin.as_bytes()));
-    if begins(TONIC_UNDECODABLE) {
-        Some(Error::invalid("request", "must be a protobuf message of the method's request type").into())
-    } else if begins(TONIC_TOO_LARGE) {
-        Some(Error::Exhausted { limit: "the size of a message".to_owned(), retry_after: None }.into())
-    } else {
-        None
-    }
-}
-
 /// One call until its outcome is known. Dropped before that, it was cancelled; it is never taken for a success.
 #[derive(Debug)]
 struct Call {
@@ -299,7 +264,7 @@ struct Call {
     span: Option<Span>,
     request_id: Option<String>,
     code: Option<Code>,
-    /// Held until its end, if it is a stream.
+    /// Held until its end, if it is a stream that anybody may open.
     seat: Option<Seat>,
 }
 
@@ -311,7 +276,7 @@ impl Call {
             (Ok(timeout), _) => Ok((start, timeout)),
             // Envoy and who asks for health are answered whatever they say.
             (Err(Malformed), Flow::Always) => Ok((start, None)),
-            (Err(Malformed), Flow::Call | Flow::Stream) => {
+            (Err(Malformed), Flow::Call | Flow::Stream | Flow::Reflection) => {
                 let rule = "must be at most eight digits and one of H, M, S, m, u and n";
                 let status = Status::from(Error::invalid(GRPC_TIMEOUT, rule));
                 Err(status.into_http::<()>().into_parts().0.headers)
@@ -324,8 +289,8 @@ impl Call {
         let Some(load) = load else { return Ok(Start::Begun) };
         match self.method.flow {
             Flow::Always => {}
-            Flow::Call => return load.queue().map(Start::Queued),
-            Flow::Stream => self.seat = load.open(self.method.flow)?,
+            Flow::Call | Flow::Stream => return load.queue().map(Start::Queued),
+            Flow::Reflection => self.seat = Some(load.reflect()?),
         }
         Ok(Start::Begun)
     }
@@ -346,7 +311,7 @@ impl Drop for Call {
         let duration = self.begin.elapsed();
         self.method.record(code, duration);
         if let Some(span) = &self.span {
-            span.record("rpc.status_code", name_of(code));
+            span.record("rpc.response.status_code", name_of(code));
             if is_servers_fault(code) {
                 span.record("otel.status_code", "ERROR");
                 span.record("error.type", name_of(code));
@@ -365,19 +330,6 @@ impl Drop for Call {
             tracing::debug!(parent: None, method, code = code_name, duration_us, request_id, "call ended");
         }
     }
-}
-
-/// Whether a span of that code is an error of the server's, as the semantic conventions have it.
-fn is_servers_fault(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss
-    )
 }
 
 /// The caller's own id if it can be shown in a log; else its trace; else a new one.

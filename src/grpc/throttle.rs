@@ -6,10 +6,9 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;
 
-/// Calls a second from one address, on average, and how many at once.
-const PER_ADDRESS: (u32, u32) = (10, 100);
-/// Calls a second in all, and how many at once.
-const IN_ALL: (u32, u32) = (100, 1000);
+/// Calls from one address, and in all.
+const PER_ADDRESS: Tempo = Tempo { per_second: 10, burst: 100 };
+const IN_ALL: Tempo = Tempo { per_second: 100, burst: 1000 };
 /// Addresses are forgotten once there are more than this many and they have been quiet.
 const MAX_ADDRESSES: usize = 10_000;
 
@@ -21,22 +20,36 @@ pub(super) struct Throttle {
     clock: DefaultClock,
 }
 
-fn quota((per_second, burst): (u32, u32)) -> Quota {
+/// How often something may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tempo {
+    /// On average.
+    pub(super) per_second: u32,
+    /// At once.
+    pub(super) burst: u32,
+}
+
+fn quota(Tempo { per_second, burst }: Tempo) -> Quota {
     let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
     Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(burst))
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self {
-            per_address: RateLimiter::keyed(quota(PER_ADDRESS)),
-            in_all: RateLimiter::direct(quota(IN_ALL)),
-            clock: DefaultClock::default(),
-        }
+        Self::new(PER_ADDRESS, IN_ALL)
     }
 }
 
 impl Throttle {
+    /// So much from one address, and in all.
+    pub(super) fn new(per_address: Tempo, in_all: Tempo) -> Self {
+        Self {
+            per_address: RateLimiter::keyed(quota(per_address)),
+            in_all: RateLimiter::direct(quota(in_all)),
+            clock: DefaultClock::default(),
+        }
+    }
+
     /// Lets a call from `address` pass, or says when to try again.
     pub(super) fn pass(&self, address: &str) -> Result<()> {
         if self.per_address.len() > MAX_ADDRESSES {

@@ -31,8 +31,10 @@ impl TokenService for TokenApi {
         request: Request<proto::CreateTokenRequest>,
     ) -> Result<Response<proto::CreateTokenResponse>, Status> {
         let call = caller::call_of(&request)?;
+        let from = call.source_ip.clone();
         let new = convert::new_token(request.into_inner())?;
-        let minted = tokens::create(self.0.desk.clone(), call, new).await?;
+        let minted = tokens::create(self.0.desk.clone(), call, new).await;
+        let minted = self.0.gate.refusals.told(minted, || from, rpcs::CREATE_TOKEN.method)?;
         Ok(Response::new(convert::minted_out(minted)))
     }
 
@@ -41,8 +43,10 @@ impl TokenService for TokenApi {
         request: Request<proto::CreateSessionRequest>,
     ) -> Result<Response<proto::CreateSessionResponse>, Status> {
         let call = caller::call_of(&request)?;
+        let from = call.source_ip.clone();
         let sign_in = convert::sign_in(request.into_inner())?;
-        let signed_in = sessions::create(self.0.desk.clone(), call, sign_in).await?;
+        let signed_in = sessions::create(self.0.desk.clone(), call, sign_in).await;
+        let signed_in = self.0.gate.refusals.told(signed_in, || from, rpcs::CREATE_SESSION.method)?;
         Ok(Response::new(convert::signed_in_out(signed_in)))
     }
 

@@ -18,14 +18,14 @@ use tonic::metadata::MetadataValue;
 /// The flag and the length before a gRPC message.
 pub(super) const PREFIX_BYTES: usize = 5;
 
-/// So much of what is too large is let come and dropped, so that its sender reads the answer.
-const MAX_DROPPED_BYTES: usize = 64 * 1024 * 1024;
+/// So many times as much as is read is let come and dropped, so that its sender reads the answer.
+const DROPPED_TIMES: usize = 64;
 
 /// Why there is no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// It is larger than it may be.
-    TooLarge,
+    /// It has more bytes than this.
+    TooLarge(usize),
     /// It is compressed.
     Compressed,
     /// It ends before its end.
@@ -39,7 +39,9 @@ pub(super) enum Flaw {
 impl From<Flaw> for Status {
     fn from(flaw: Flaw) -> Self {
         match flaw {
-            Flaw::TooLarge => Error::Exhausted { limit: "the size of a message".to_owned(), retry_after: None }.into(),
+            Flaw::TooLarge(max) => {
+                Error::Exhausted { limit: format!("a message of at most {max} bytes"), retry_after: None }.into()
+            }
             Flaw::Compressed => {
                 let mut status = Self::unimplemented("a message must not be compressed");
                 status.metadata_mut().insert("grpc-accept-encoding", MetadataValue::from_static("identity"));
@@ -71,7 +73,7 @@ where
         total = total.saturating_add(data.len());
         if total > max.saturating_add(PREFIX_BYTES) {
             (first, all) = (Bytes::new(), Vec::new());
-            if total > MAX_DROPPED_BYTES {
+            if total > max.saturating_mul(DROPPED_TIMES) {
                 break;
             }
         } else if total == data.len() {
@@ -82,7 +84,7 @@ where
         }
     }
     if total > max.saturating_add(PREFIX_BYTES) {
-        return Err(Flaw::TooLarge);
+        return Err(Flaw::TooLarge(max));
     }
     message_of(if all.is_empty() { first } else { all.into() })
 }
@@ -95,7 +97,7 @@ fn message_of(mut body: Bytes) -> Result<Bytes, Flaw> {
     if *flag != 0 {
         return Err(Flaw::Compressed);
     }
-    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Flaw::TooLarge)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Flaw::Cut)?;
     match message.len().cmp(&length) {
         std::cmp::Ordering::Less => Err(Flaw::Cut),
         std::cmp::Ordering::Equal => Ok(body.split_off(PREFIX_BYTES)),

@@ -5,9 +5,14 @@ use crate::config::{Address, CheckAuth, Config, MailRoute};
 use crate::desk::diagnosis::Deployment;
 use crate::domain::finding::{Door, Exposure};
 
-/// What whoever asks for a diagnosis cannot see otherwise.
-pub(super) fn of(config: &Config, listeners: &Listeners, has_master_key: bool) -> Deployment {
-    let Config { data_addr, admin_addr, ops_addr, transport, .. } = config;
+/// What whoever asks for a diagnosis cannot see otherwise; the addresses are those that were bound.
+pub(super) fn of(
+    config: &Config,
+    listeners: &Listeners,
+    [data_addr, admin_addr, ops_addr]: [&Address; 3],
+    has_master_key: bool,
+) -> Deployment {
+    let transport = &config.transport;
     let data_door = match config.check_auth {
         None | Some(CheckAuth::None) => Door::OpenData,
         Some(CheckAuth::Bearer | CheckAuth::Mtls) => Door::GuardedData,
@@ -25,6 +30,7 @@ pub(super) fn of(config: &Config, listeners: &Listeners, has_master_key: bool) -
             exposure(Door::Ops, ops_addr, transport.ops_tls.is_some()),
         ],
         certificates: Box::new(listeners.certificates()),
+        refused_files: Box::new(listeners.refused_files()),
         mail_folder: match &config.mail.route {
             MailRoute::Folder(folder) => Some(folder.display().to_string()),
             MailRoute::Smtp(_) => None,

@@ -10,6 +10,7 @@ mod lanes;
 mod preface;
 mod tls;
 
+use crate::clock::Clock;
 use crate::config::{Address, Limits, TlsFiles, TransportConfig};
 use crate::domain::clock::Time;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ pub(super) use app::App;
 use connection::Terms;
 use hyper_util::rt::TokioIo;
 use lanes::Lanes;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use tls::Tls;
@@ -31,7 +32,8 @@ use tonic::transport::{Channel, Endpoint};
 /// What the mode of a Unix socket never has, whatever the umask says: connecting takes the right to write.
 const OTHERS: u32 = 0o007;
 
-async fn bind(address: &Address) -> Result<(Bound, Address)> {
+/// Binds an address; what was bound, and the address it got.
+pub(super) async fn bind(address: &Address) -> Result<(Bound, Address)> {
     let cannot = |error: std::io::Error| Error::unavailable(format!("cannot listen on {address}: {error}"));
     let tcp = |listener: TcpListener| {
         let local = listener.local_addr().map_err(cannot)?;
@@ -73,6 +75,14 @@ pub(super) fn take_descriptors() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
+/// Leaves nothing of this process's memory behind when it crashes, nor lets who is not root look into it: there are
+/// credentials in flight, signing keys, and the database's password.
+pub(super) fn keep_memory() {
+    // What is refused leaves what there was.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
 /// The listeners of a server, before they are bound.
 #[derive(Debug)]
 pub(super) struct Listeners {
@@ -85,9 +95,10 @@ pub(super) struct Listeners {
 
 impl Listeners {
     /// Reads what TLS needs.
-    pub(super) fn new(config: &TransportConfig, meter: ConnectionMeter) -> Result<Self> {
-        let load =
-            |files: &Option<TlsFiles>, is_grpc| files.as_ref().map(|files| Tls::load(files, is_grpc)).transpose();
+    pub(super) fn new(config: &TransportConfig, meter: ConnectionMeter, clock: &Clock) -> Result<Self> {
+        let load = |files: &Option<TlsFiles>, is_grpc| {
+            files.as_ref().map(|files| Tls::load(files, is_grpc, clock)).transpose()
+        };
         Ok(Self {
             data_tls: load(&config.data_tls, true)?,
             admin_tls: load(&config.admin_tls, true)?,
@@ -95,6 +106,15 @@ impl Listeners {
             limits: config.limits,
             meter,
         })
+    }
+
+    /// Which of them were given files that cannot be used, which, and why; what there was goes on.
+    pub(super) fn refused_files(&self) -> impl Fn() -> Vec<(&'static str, String)> + Send + Sync + use<> {
+        let [data, admin, ops] = [&self.data_tls, &self.admin_tls, &self.ops_tls].map(Clone::clone);
+        move || {
+            let all = [("data", &data), ("admin", &admin), ("ops", &ops)];
+            all.into_iter().filter_map(|(name, tls)| Some((name, tls.as_ref()?.refusal()?))).collect()
+        }
     }
 
     /// Which of them show a certificate, and until when the one in use is good.
@@ -106,16 +126,15 @@ impl Listeners {
         }
     }
 
-    /// Binds one and has it served; the address it got.
-    pub(super) async fn open(
+    /// Has one that was bound served.
+    pub(super) fn open(
         &self,
         tasks: &mut JoinSet<Result<()>>,
         listener: Listener,
-        address: &Address,
+        bound: Bound,
         app: App,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<Address> {
-        let (bound, local) = bind(address).await?;
+    ) -> Result<()> {
         let (limits, meter) = (self.limits, self.meter.clone());
         let (tls, lanes) = match listener {
             Listener::Data => (self.data_tls.clone(), Some(Lanes::start()?)),
@@ -126,7 +145,7 @@ impl Listeners {
             tasks.spawn(tls.keep_current(listener, limits, meter.clone(), stopped.clone()));
         }
         tasks.spawn(accept(bound, listener, lanes, Terms { app, tls, limits }, meter, stopped.clone()));
-        Ok(local)
+        Ok(())
     }
 }
 
@@ -153,5 +172,18 @@ pub(super) async fn connect(address: &Address) -> Result<Channel> {
             let endpoint = Endpoint::from_shared(format!("http://{name}:{port}")).map_err(Error::internal)?;
             endpoint.connect().await.map_err(Error::internal)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::dumpable_behavior;
+
+    #[test]
+    fn a_process_that_keeps_its_memory_leaves_no_core() {
+        keep_memory();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
     }
 }

@@ -19,14 +19,43 @@ use tonic::service::Routes;
 /// that must go at once.
 const JWKS_CACHE: &str = "public, max-age=300";
 
+/// What says whether it may be asked.
+#[derive(Clone)]
+pub(super) struct Readiness {
+    pub(super) index: Arc<Index>,
+    pub(super) health: Health,
+    /// Whether the ledger is not the one that was followed.
+    pub(super) is_refusing: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Readiness {
+    /// Why it may not be asked; nothing if it may.
+    fn reasons(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if self.health.is_draining() {
+            reasons.push("draining: the server ends");
+        }
+        if (self.is_refusing)() {
+            reasons.push("ledger refused: it is not the one that was followed; the log says why, see `keyward adopt`");
+        } else if !self.index.is_serving() {
+            reasons.push("no lease: the database was not read for longer than a replica may answer without");
+        }
+        if reasons.is_empty() && !self.health.is_serving() {
+            reasons.push("starting: health is not told yet");
+        }
+        reasons
+    }
+}
+
 /// `GET /metrics`, `/.well-known/jwks.json`, `/healthz` and `/readyz`, gRPC health, and 404 for the rest.
-pub(super) fn router(metrics: Metrics, index: Arc<Index>, clock: Clock, health: &Health) -> Router {
-    let routes: Router = Routes::new(health.server()).into_axum_router();
+pub(super) fn router(metrics: Metrics, clock: Clock, readiness: Readiness) -> Router {
+    let routes: Router = Routes::new(readiness.health.server()).into_axum_router();
+    let index = Arc::clone(&readiness.index);
     routes
         .route("/metrics", get(show_metrics).with_state(metrics))
-        .route("/.well-known/jwks.json", get(show_jwks).with_state((Arc::clone(&index), clock)))
+        .route("/.well-known/jwks.json", get(show_jwks).with_state((index, clock)))
         .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(show_readiness).with_state((index, health.clone())))
+        .route("/readyz", get(show_readiness).with_state(readiness))
         .fallback(nothing_here)
 }
 
@@ -49,12 +78,13 @@ async fn show_jwks(State((index, clock)): State<(Arc<Index>, Clock)>) -> Respons
     }
 }
 
-/// Ready is what can decide and does not drain.
-async fn show_readiness(State((index, health)): State<(Arc<Index>, Health)>) -> (StatusCode, &'static str) {
-    if index.is_serving() && health.is_serving() {
-        (StatusCode::OK, "serving\n")
+/// Ready is what can decide and does not drain; what is not says why, a reason a line.
+async fn show_readiness(State(readiness): State<Readiness>) -> (StatusCode, String) {
+    let reasons = readiness.reasons();
+    if reasons.is_empty() {
+        (StatusCode::OK, "serving\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not serving\n")
+        (StatusCode::SERVICE_UNAVAILABLE, reasons.into_iter().map(|reason| format!("{reason}\n")).collect())
     }
 }
 
@@ -75,12 +105,14 @@ mod tests {
     use crate::telemetry::Telemetry;
     use axum::body::{Body, to_bytes};
     use axum::http::{HeaderValue, Request};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use tower::ServiceExt as _;
 
     struct Ops {
         router: Router,
         index: Arc<Index>,
         health: Health,
+        is_refused: Arc<AtomicBool>,
         /// What is shut down shows nothing.
         _telemetry: Telemetry,
     }
@@ -90,8 +122,15 @@ mod tests {
             let telemetry = Telemetry::start(&Config::load(ServeArgs::default()).unwrap()).unwrap();
             let index = Arc::new(Index::default());
             let health = Health::new();
-            let router = router(telemetry.metrics().clone(), Arc::clone(&index), Clock::default(), &health);
-            Self { router, index, health, _telemetry: telemetry }
+            let is_refused: Arc<AtomicBool> = Arc::default();
+            let refused = Arc::clone(&is_refused);
+            let readiness = Readiness {
+                index: Arc::clone(&index),
+                health: health.clone(),
+                is_refusing: Arc::new(move || refused.load(Ordering::Relaxed)),
+            };
+            let router = router(telemetry.metrics().clone(), Clock::default(), readiness);
+            Self { router, index, health, is_refused, _telemetry: telemetry }
         }
 
         async fn ask(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
@@ -109,16 +148,31 @@ mod tests {
     async fn a_server_that_cannot_decide_or_drains_lives_and_is_not_ready() {
         let ops = Ops::new();
         type Step<'a> = &'a dyn Fn(&Ops);
-        let steps: [(Step<'_>, u16); 5] = [
-            (&|_| (), 503),
-            (&|ops| ops.index.renew(Moment::MAX), 503),
-            (&|ops| ops.health.set_serving(true), 200),
-            (&|ops| ops.index.stop(), 503),
-            (&|ops| (ops.index.renew(Moment::MAX), ops.health.drain()).1, 503),
+        let refuse = |ops: &Ops| {
+            ops.is_refused.store(true, Ordering::Relaxed);
+            ops.index.stop();
+        };
+        // Each with the beginnings of the lines that say why not.
+        let steps: [(Step<'_>, &[&str]); 6] = [
+            (&|_| (), &["no lease:"]),
+            (&|ops| ops.index.renew(Moment::MAX), &["starting:"]),
+            (&|ops| ops.health.set_serving(true), &[]),
+            (&|ops| ops.index.stop(), &["no lease:"]),
+            (&refuse, &["ledger refused:"]),
+            (&|ops| ops.health.drain(), &["draining:", "ledger refused:"]),
         ];
         for (number, (step, expected)) in steps.into_iter().enumerate() {
             step(&ops);
-            assert_eq!(ops.get("/readyz").await.0.as_u16(), expected, "after step {number}");
+            let (status, _, text) = ops.get("/readyz").await;
+            assert_eq!(status.as_u16(), if expected.is_empty() { 200 } else { 503 }, "after step {number}");
+            let lines: Vec<&str> = text.lines().collect();
+            if expected.is_empty() {
+                assert_eq!(lines, ["serving"]);
+            } else {
+                assert_eq!(lines.len(), expected.len(), "after step {number}: {text}");
+                let both = lines.iter().zip(expected);
+                assert!(both.into_iter().all(|(line, begin)| line.starts_with(begin)), "after step {number}: {text}");
+            }
             assert_eq!(ops.get("/healthz").await.0.as_u16(), 200);
         }
     }

@@ -1,5 +1,6 @@
 //! What goes on beside the calls: health is kept in step, what is over is swept away.
 
+use super::gauges::OldestChange;
 use super::usage::Usage;
 use crate::check::Index;
 use crate::clock::Clock;
@@ -26,15 +27,15 @@ const FIRST_EXPIRE: Duration = Duration::from_secs(2);
 const BATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// Deletes, now and then, the rows of tokens and sessions that nobody knows any more, and old counts; and looks how full
-/// the tenants are, for the first time at once.
+/// the tenants are and how far back the log goes, for the first time at once.
 pub(super) async fn sweep(
     store: Store,
     usage: Usage,
-    caps: TenantCaps,
+    seen: (TenantCaps, OldestChange),
     clock: Clock,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<()> {
-    look(&caps, &store, &clock).await;
+    look(&seen, &store, &clock).await;
     while timeout(SWEEP_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_err() {
         if let Err(error) = store.sweep(clock.now()).await {
             tracing::warn!("old tokens and sessions could not be swept away: {error}");
@@ -45,7 +46,7 @@ pub(super) async fn sweep(
         if let Err(error) = store.sweep_counts(clock.now()).await {
             tracing::warn!("counts of tokens that have expired could not be deleted: {error}");
         }
-        look(&caps, &store, &clock).await;
+        look(&seen, &store, &clock).await;
         loop {
             match usage.prune().await {
                 Ok(true) => {}
@@ -63,9 +64,12 @@ pub(super) async fn sweep(
     Ok(())
 }
 
-async fn look(caps: &TenantCaps, store: &Store, clock: &Clock) {
+async fn look((caps, oldest_change): &(TenantCaps, OldestChange), store: &Store, clock: &Clock) {
     if let Err(error) = caps.look(store, clock.now()).await {
         tracing::warn!("how full the tenants are could not be read: {error}");
+    }
+    if let Err(error) = oldest_change.look(store).await {
+        tracing::warn!("how far back the log goes could not be read: {error}");
     }
 }
 

@@ -1,9 +1,11 @@
-//! `keyward events verify`: whether the audit log in a database is what was written, without a server.
+//! `keyward events verify`: whether the audit log in a database is what was written, and the rows what it says of them,
+//! without a server.
 
+use crate::clock::Clock;
 use crate::config::DatabaseUrl;
 use crate::domain::change::Head;
 use crate::error::{Error, Result};
-use crate::store::{Audit, Audited, Fault};
+use crate::store::{Audit, Audited, Compared, Fault};
 use std::path::{Path, PathBuf};
 
 /// How many faults are told, each on a line; beyond that they are counted.
@@ -72,7 +74,8 @@ async fn verified(args: &VerifyArgs, say: &mut impl FnMut(&str)) -> Result<Verdi
     let audit = Audit::open(args.database_url.as_str()).await?;
     let read = read(&audit, anchor.as_ref()).await;
     let closed = audit.close().await;
-    let (Audited { start, end, events, compared, is_anchored }, told, count) = read?;
+    let Read { audited, rows, told, count } = read?;
+    let Audited { start, end, events, compared, is_anchored } = audited;
     closed?;
     for fault in told {
         say(&fault);
@@ -93,6 +96,13 @@ async fn verified(args: &VerifyArgs, say: &mut impl FnMut(&str)) -> Result<Verdi
     }
     let first = start.revision.saturating_add(1);
     say(&format!("whole: {events} events from revision {first} to {}, the changes of {compared} too", end.revision));
+    say(&format!("rows: {} are what the log says of them", rows.rows.saturating_sub(rows.untold)));
+    if rows.untold > 0 {
+        say(&format!(
+            "of {} rows more the last change is in the log no longer: whether they were edited since cannot be told",
+            rows.untold
+        ));
+    }
     if start.revision > 0 {
         say(&format!("revisions 1 to {} were removed by retention, as an event says", start.revision));
     }
@@ -106,9 +116,16 @@ async fn verified(args: &VerifyArgs, say: &mut impl FnMut(&str)) -> Result<Verdi
     Ok(Verdict::Whole)
 }
 
-/// Reads it all: what was read, the first faults, and how many there are. Once more, if a server has removed events meanwhile
-/// that it took for missing.
-async fn read(audit: &Audit, anchor: Option<&Head>) -> Result<(Audited, Vec<String>, u64)> {
+/// What was read, the first faults, and how many there are.
+struct Read {
+    audited: Audited,
+    rows: Compared,
+    told: Vec<String>,
+    count: u64,
+}
+
+/// Reads it all. Once more, if a server has removed events meanwhile that it took for missing.
+async fn read(audit: &Audit, anchor: Option<&Head>) -> Result<Read> {
     loop {
         let (mut told, mut count) = (Vec::new(), 0_u64);
         let mut tell = |fault: Fault| {
@@ -118,8 +135,9 @@ async fn read(audit: &Audit, anchor: Option<&Head>) -> Result<(Audited, Vec<Stri
             }
         };
         let audited = audit.run(anchor, &mut tell).await?;
+        let rows = audit.compare_rows(Clock::default().now(), &mut tell).await?;
         if count == 0 || !audit.has_moved(&audited.start).await? {
-            return Ok((audited, told, count));
+            return Ok(Read { audited, rows, told, count });
         }
     }
 }

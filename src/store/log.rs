@@ -4,6 +4,7 @@ mod audit;
 mod entries;
 mod expire;
 mod fault;
+mod fold;
 
 use super::chain;
 use super::draft::{Draft, SHARD};
@@ -13,13 +14,15 @@ use super::open::Store;
 use super::rows::check_reader;
 use crate::domain::change::Change;
 pub use crate::domain::change::Head;
+use crate::domain::clock::Time;
 use crate::error::{Error, Result};
 pub use audit::{Audit, Audited};
 use entries::{Logged, read_entry, statement};
 pub use expire::KIND as EXPIRE;
 pub use fault::Fault;
+pub use fold::Compared;
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
 
 /// How many revisions are verified at a time.
@@ -190,7 +193,9 @@ impl Store {
 
     /// Deletes a stride of what the log has up to `floor`, which has been raised; whether there is more.
     pub async fn prune(&self, floor: i64) -> Result<bool> {
-        let Some(first) = self.first_change().await?.filter(|first| *first <= floor) else { return Ok(false) };
+        let Some(first) = self.first_change(&self.registry).await?.filter(|first| *first <= floor) else {
+            return Ok(false);
+        };
         let last = first.saturating_add(PRUNE_STRIDE).min(floor);
         ledger_change::Entity::delete_many()
             .filter(ledger_change::Column::Shard.eq(SHARD))
@@ -201,14 +206,31 @@ impl Store {
         Ok(last < floor)
     }
 
-    async fn first_change(&self) -> Result<Option<i64>> {
+    /// When the oldest change was made that the log still has; none if it has none.
+    pub async fn oldest_change_time(&self) -> Result<Option<Time>> {
+        let Some(first) = self.first_change(&self.reader).await? else { return Ok(None) };
+        // Retention may have removed its event, but not the one after all that it has removed.
+        let time: Option<i64> = audit_event::Entity::find()
+            .select_only()
+            .column(audit_event::Column::Time)
+            .filter(audit_event::Column::Revision.gte(first))
+            .order_by_asc(audit_event::Column::Revision)
+            .limit(1)
+            .into_tuple()
+            .one(&self.reader)
+            .await
+            .map_err(sort)?;
+        Ok(time.map(Time::from_micros))
+    }
+
+    async fn first_change(&self, db: &DatabaseConnection) -> Result<Option<i64>> {
         let first = ledger_change::Entity::find()
             .select_only()
             .column(ledger_change::Column::Rev)
             .filter(ledger_change::Column::Shard.eq(SHARD))
             .order_by_asc(ledger_change::Column::Rev)
             .limit(1);
-        first.into_tuple().one(&self.registry).await.map_err(sort)
+        first.into_tuple().one(db).await.map_err(sort)
     }
 }
 

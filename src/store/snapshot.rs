@@ -17,6 +17,7 @@ use sea_orm::{
     QueryOrder, QueryResult, QuerySelect, QueryTrait, Select,
 };
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
 
 /// How many rows are read at a time.
 const STRIDE: u64 = 4000;
@@ -36,16 +37,40 @@ impl Store {
     pub async fn snapshot(&self, mut put: impl FnMut(&Head, Vec<Change>)) -> Result<Head> {
         let transaction = self.read_at_once().await?;
         let head = head(&transaction).await?;
-        let (pages, read) = channel(AHEAD);
-        let (changes, mut made) = channel(AHEAD);
-        let reading = tokio::spawn(read_all(transaction, Pages(pages)));
-        let making = tokio::task::spawn_blocking(move || make_all(read, &changes));
-        while let Some(changes) = made.recv().await {
+        let mut pages = read_pages(transaction);
+        while let Some(changes) = pages.next().await? {
             put(&head, changes);
         }
-        making.await.map_err(Error::internal)??;
-        reading.await.map_err(Error::internal)??;
         Ok(head)
+    }
+}
+
+/// Reads all rows of what `transaction` sees.
+pub(super) fn read_pages(transaction: DatabaseTransaction) -> Made {
+    let (pages, read) = channel(AHEAD);
+    let (changes, made) = channel(AHEAD);
+    let reading = tokio::spawn(read_all(transaction, Pages(pages)));
+    let making = tokio::task::spawn_blocking(move || make_all(read, &changes));
+    Made { made, ended: Some((reading, making)) }
+}
+
+/// Pages of rows as what they stand for, as they are read.
+pub(super) struct Made {
+    made: Receiver<Vec<Change>>,
+    ended: Option<(JoinHandle<Result<()>>, JoinHandle<Result<()>>)>,
+}
+
+impl Made {
+    /// The next page; none after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Change>>> {
+        if let Some(changes) = self.made.recv().await {
+            return Ok(Some(changes));
+        }
+        if let Some((reading, making)) = self.ended.take() {
+            making.await.map_err(Error::internal)??;
+            reading.await.map_err(Error::internal)??;
+        }
+        Ok(None)
     }
 }
 

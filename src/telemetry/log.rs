@@ -47,7 +47,13 @@ where
     // Our own spans only: the exporter's would be exported in turn, and a statement is an event of one of ours.
     if let Some(traces) = traces {
         let own = Targets::new().with_target("keyward", Level::INFO);
-        layers.push(tracing_opentelemetry::layer().with_tracer(traces.tracer("keyward")).with_filter(own).boxed());
+        // Where in the source, on which thread and how busily: nobody who reads a trace asks, and each span would pay for it.
+        let spans = tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer("keyward"))
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false);
+        layers.push(spans.with_filter(own).boxed());
     }
     Ok(Registry::default().with(layers))
 }

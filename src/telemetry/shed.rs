@@ -15,10 +15,12 @@ pub enum Shed {
     InFlight,
     /// Too many streams were open.
     Streams,
+    /// Too many streams of reflection were.
+    Reflections,
 }
 
 impl Shed {
-    const ALL: [Self; 4] = [Self::Queue, Self::Late, Self::InFlight, Self::Streams];
+    const ALL: [Self; 5] = [Self::Queue, Self::Late, Self::InFlight, Self::Streams, Self::Reflections];
 
     /// The word for it in metrics.
     const fn as_str(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Shed {
             Self::Late => "late",
             Self::InFlight => "in_flight",
             Self::Streams => "streams",
+            Self::Reflections => "reflections",
         }
     }
 }

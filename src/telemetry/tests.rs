@@ -3,6 +3,7 @@ use crate::config::ServeArgs;
 use crate::domain::decision::{Decision, Reason};
 use http::HeaderMap;
 use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use std::io::Write;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -45,6 +46,47 @@ fn the_most_that_is_looked_at_is_what_was_asked_for() {
     let config = config(|args| args.log = Some("warn".to_owned()));
     let subscriber = log::subscriber(&config, std::io::sink, false, Some(&traces)).unwrap();
     assert_eq!(subscriber.max_level_hint(), Some(Level::INFO.into()), "our own spans are of this level");
+}
+
+#[derive(Clone, Debug, Default)]
+struct Exported(Arc<Mutex<Vec<SpanData>>>);
+
+impl SpanExporter for Exported {
+    async fn export(&self, batch: Vec<SpanData>) -> opentelemetry_sdk::error::OTelSdkResult {
+        self.0.lock().unwrap().extend(batch);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_span_says_what_was_called_and_not_where_in_the_source_or_on_which_thread() {
+    let exported = Exported::default();
+    let traces = SdkTracerProvider::builder().with_simple_exporter(exported.clone()).build();
+    let subscriber = log::subscriber(&config(|_| ()), std::io::sink, false, Some(&traces)).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!(target: "keyward", "rpc", rpc.method = "Check").in_scope(|| {
+            tracing::info!(target: "keyward", "an event");
+        });
+    });
+    let spans = exported.0.lock().unwrap();
+    let [span] = spans.as_slice() else { panic!("{spans:?}") };
+    let names: Vec<&str> = span.attributes.iter().map(|pair| pair.key.as_str()).collect();
+    assert!(names.contains(&"rpc.method"), "{names:?}");
+    let events = span.events.iter().flat_map(|event| event.attributes.iter().map(|pair| pair.key.as_str()));
+    for name in names.iter().copied().chain(events) {
+        let is_noise = name.starts_with("code.") || name.starts_with("thread.") || name.ends_with("_ns");
+        assert!(!is_noise, "{name}: {spans:?}");
+    }
+}
+
+#[test]
+fn the_service_has_the_name_that_its_operator_gives_it() {
+    let named = |name: &str| {
+        let config = config(|args| args.otel_service_name = Some(name.to_owned()));
+        Telemetry::start(&config).unwrap().metrics().text().unwrap()
+    };
+    assert!(named("gate").contains("service_name=\"gate\""));
+    assert!(named("").contains("service_name=\"keyward\""));
 }
 
 /// What is written while `act` runs under `--log directives`.
@@ -160,6 +202,11 @@ fn gauges_are_read_when_they_are_asked_for() {
         }),
         certificates: Box::new(|| vec![("data", crate::domain::clock::Time::from_micros(7_000_000))]),
         caps: Arc::new(|| vec![CapGauge { kind: "keys", refused: 2, fullest: 0.75 }]),
+        resources: Arc::new(|| Resources {
+            passwords: PasswordState { workers: 4, busy: 3, queued: 9 },
+            pools: vec![PoolState { pool: "lists", used: 2, idle: 1, max: 8 }],
+            log_age: Some(Duration::from_secs(90)),
+        }),
     });
     revision.store(6, std::sync::atomic::Ordering::Relaxed);
     let text = telemetry.metrics().text().unwrap();
@@ -176,6 +223,13 @@ fn gauges_are_read_when_they_are_asked_for() {
         "keyward_tls_certificate_expiry_seconds{listener=\"data\"} 7\n",
         "keyward_caps_refused_total{kind=\"keys\"} 2\n",
         "keyward_caps_fullest_ratio{kind=\"keys\"} 0.75\n",
+        "keyward_passwords_workers 4\n",
+        "keyward_passwords_busy 3\n",
+        "keyward_passwords_queued 9\n",
+        "keyward_database_connections{pool=\"lists\",state=\"used\"} 2\n",
+        "keyward_database_connections{pool=\"lists\",state=\"idle\"} 1\n",
+        "keyward_database_connections_max{pool=\"lists\"} 8\n",
+        "keyward_ledger_log_age_seconds 90\n",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

@@ -618,13 +618,13 @@ class Telemetry(Stranger):
             for name in re.findall(r"\bkeyward:[\w:]+", plain):
                 self.assertIn(name, recorded)
             for name, asked in re.findall(r"(?<![\w:])((?:keyward|rpc)_[a-z_]+)\b(?!:)(?:\s*\{([^}]*)\})?", plain):
-                if name in ("rpc_method", "rpc_status_code"):
+                if name in ("rpc_method", "rpc_response_status_code"):
                     continue
                 self.assertIn(name, labels, expression)
                 count += 1
                 for label, how, value in re.findall(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"', asked):
                     self.assertIn(label, labels[name], expression)
-                    if how == "=" and label not in ("rpc_status_code", "instance"):
+                    if how == "=" and label not in ("rpc_response_status_code", "instance"):
                         self.assertIn(value, shown[name, label], expression)
         self.assertGreater(count, 40)
 

@@ -116,6 +116,23 @@ class Exporting(Stranger):
             return self.contract.call(channel, "CheckService/Check", asked, metadata)
 
 
+class Named(Exporting):
+    def port(self):
+        self.receiver = Receiver()
+        self.addCleanup(self.receiver.stop)
+        return self.receiver.port
+
+    def variables(self):
+        more = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=other,host.name=node-1", "OTEL_SERVICE_NAME": "gate"}
+        return {**super().variables(), **more}
+
+    def test_the_name_of_the_service_goes_before_that_among_the_attributes(self):
+        self.ask(SAMPLED)
+        self.until(lambda: self.receiver.spans() and self.receiver.instruments())
+        for found in [*self.receiver.spans(), *self.receiver.instruments().values()]:
+            self.assertEqual((found[1]["service.name"], found[1]["host.name"]), ("gate", "node-1"))
+
+
 class Received(Exporting):
     def port(self):
         self.receiver = Receiver()
@@ -148,9 +165,11 @@ class Received(Exporting):
         self.assertEqual(span.status.code, trace_pb2.Status.STATUS_CODE_UNSET)
         told = attributes(span.attributes)
         self.assertEqual(
-            {name: told.get(name) for name in ("rpc.system.name", "rpc.method", "rpc.status_code")},
-            {"rpc.system.name": "grpc", "rpc.method": method, "rpc.status_code": "OK"},
+            {name: told.get(name) for name in ("rpc.system.name", "rpc.method", "rpc.response.status_code")},
+            {"rpc.system.name": "grpc", "rpc.method": method, "rpc.response.status_code": "OK"},
         )
+        noise = [name for name in told if name.startswith(("code.", "thread.")) or name.endswith("_ns")]
+        self.assertEqual(noise, [], "where in the source, on which thread and how busily is nobody's business")
         self.assertGreater(span.end_time_unix_nano, span.start_time_unix_nano)
         self.assertEqual(scope.name, "keyward")
         self.assertEqual(len(self.named("keyward.v1.CheckService/BatchCheck")), 1, "a call, whatever it carries")
@@ -164,10 +183,10 @@ class Received(Exporting):
         self.refused("UNAUTHENTICATED", self.owner.call, "KeyService/ListKeys", {"parent": "tenants/-"}, [])
         self.everything()
         spans = [span for span, _, _ in self.named(method)]
-        ended = [(attributes(span.attributes)["rpc.status_code"], span.parent_span_id.hex()) for span in spans]
+        ended = [(attributes(span.attributes)["rpc.response.status_code"], span.parent_span_id.hex()) for span in spans]
         self.assertEqual(sorted(ended), [("OK", ""), ("OK", PARENT), ("UNAUTHENTICATED", "")])
         [(missing, _, _)] = self.named("keyward.v1.KeyService/GetKey")
-        self.assertEqual(attributes(missing.attributes)["rpc.status_code"], "NOT_FOUND")
+        self.assertEqual(attributes(missing.attributes)["rpc.response.status_code"], "NOT_FOUND")
         self.assertEqual(missing.status.code, trace_pb2.Status.STATUS_CODE_UNSET, "the caller's fault, not the server's")
         everything = b"".join(request.SerializeToString() for request in self.receiver.traces)
         for secret in (self.owner.credential, self.root.credential):
@@ -224,7 +243,7 @@ class Received(Exporting):
         wanted = {
             "rpc.system.name": "grpc",
             "rpc.method": "keyward.v1.CheckService/Check",
-            "rpc.status_code": "OK",
+            "rpc.response.status_code": "OK",
         }
 
         def check():

@@ -271,7 +271,7 @@ class Healthy(Watched, Stranger):
         self.assertEqual(by_surface("keyward_check_denials_total"), surfaces)
 
         # A call is one whatever it carries.
-        ended = 'sum by (rpc_method) (rpc_server_call_duration_seconds_count{rpc_status_code="OK",rpc_method=~".*Check"})'
+        ended = 'sum by (rpc_method) (rpc_server_call_duration_seconds_count{rpc_response_status_code="OK",rpc_method=~".*Check"})'
         calls = {labels["rpc_method"]: value for labels, value in self.prometheus.series(ended)}
         for method, count in (
             ("keyward.v1.CheckService/Check", 56),
@@ -280,7 +280,7 @@ class Healthy(Watched, Stranger):
             ("envoy.service.auth.v3.Authorization/Check", 110),
         ):
             self.assertEqual(calls[method], count, calls)
-        wide = '{rpc_system_name="grpc",rpc_method="keyward.v1.CheckService/Check",rpc_status_code="OK"}'
+        wide = '{rpc_system_name="grpc",rpc_method="keyward.v1.CheckService/Check",rpc_response_status_code="OK"}'
         self.assertEqual(self.prometheus.value(f"rpc_server_call_duration_seconds_count{wide}"), 56)
         self.assertGreater(self.prometheus.value(f"rpc_server_call_duration_seconds_sum{wide}"), 0)
         infinite = wide.replace("}", ',le="+Inf"}')

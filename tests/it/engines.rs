@@ -3,6 +3,7 @@
 mod audit;
 mod caps;
 mod ledger;
+mod rows;
 mod server;
 mod start;
 mod usage;

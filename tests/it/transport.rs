@@ -3,9 +3,10 @@
 
 mod connections;
 mod flood;
-mod raw;
+pub mod raw;
 mod reload;
 mod starved;
+mod strangers;
 mod tls;
 
 use keyward::config::ServeArgs;
@@ -71,6 +72,13 @@ impl Authority {
     pub fn issue_for(&self, names: &[&str], life: Duration) -> Issued {
         let mut params = params(names, "somebody");
         params.not_after = time::OffsetDateTime::now_utc() + life;
+        self.sign(params)
+    }
+
+    /// The same, no longer good.
+    pub fn issue_expired(&self, names: &[&str]) -> Issued {
+        let mut params = params(names, "somebody");
+        params.not_after = time::OffsetDateTime::now_utc() - Duration::from_secs(60);
         self.sign(params)
     }
 

@@ -11,7 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::super::ClientOptions;
 use super::super::connect::Connection;
-use super::super::failure::Failure;
+use super::super::failure::{Failure, Lack};
 use super::finding;
 use crate::proto::v1::{Finding, FindingSeverity, Replica, ReplicaState};
 
@@ -43,19 +43,7 @@ pub(super) async fn ask(options: &ClientOptions, server: &str, replicas: &[Repli
                     "look at its log, and ask it by --server".to_owned(),
                 ));
             }
-            Err(Failure::Unreachable(cause)) => findings.push(finding(
-                CHECK,
-                FindingSeverity::Warning,
-                format!("{} could not be asked: {cause}", replica.id),
-                "look whether it runs, and ask from a machine that reaches it".to_owned(),
-            )),
-            Err(_) => findings.push(finding(
-                CHECK,
-                FindingSeverity::Problem,
-                format!("{} at {} takes connections and does not answer", replica.id, replica.address),
-                "look whether it is stopped or overloaded: the next revocation waits for it, until it is shut out"
-                    .to_owned(),
-            )),
+            Err(failure) => findings.push(unanswered(replica, &failure)),
         }
     }
     if !answered.is_empty() {
@@ -71,6 +59,41 @@ pub(super) async fn ask(options: &ClientOptions, server: &str, replicas: &[Repli
         findings.push(finding(CHECK, FindingSeverity::Fine, seen, "ask each of them by --server".to_owned()));
     }
     findings
+}
+
+/// Why a replica did not answer.
+fn unanswered(replica: &Replica, failure: &Failure) -> Finding {
+    let told = failure.to_string();
+    let told = told.strip_prefix("error: ").unwrap_or(&told).lines().next().unwrap_or_default();
+    let Replica { id, address, .. } = replica;
+    let (severity, seen, remedy) = match failure.lack() {
+        Lack::Connection => (
+            FindingSeverity::Warning,
+            format!("{id} could not be asked: {told}"),
+            "look whether it runs, and ask from a machine that reaches it",
+        ),
+        Lack::Trust => (
+            FindingSeverity::Warning,
+            format!("{id} at {address} could not be asked: {told}"),
+            "see whether its certificate names that address and comes from --tls-ca-file, or ask it by --server",
+        ),
+        Lack::Admission => (
+            FindingSeverity::Warning,
+            format!("{id} at {address} could not be asked: whoever answers there refuses us: {told}"),
+            "look what stands before it: a replica lets everybody ask for its health",
+        ),
+        Lack::Answer => (
+            FindingSeverity::Problem,
+            format!("{id} at {address} takes connections and does not answer"),
+            "look whether it is stopped or overloaded: the next revocation waits for it, until it is shut out",
+        ),
+        Lack::Sense => (
+            FindingSeverity::Problem,
+            format!("{id} at {address} answers with an error: {told}"),
+            "look at its log, and whether it is keyward that answers there",
+        ),
+    };
+    finding(CHECK, severity, seen, remedy.to_owned())
 }
 
 /// Where a replica that says it serves at `address` is reached by one who reached another at `server`; nowhere if that is
@@ -90,25 +113,4 @@ async fn serves(options: &ClientOptions, address: &str) -> Result<ServingStatus,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_address_that_is_another_s_is_asked() {
-        let cases = [
-            ("10.0.0.8:50052", "http://10.0.0.7:50052", Some("http://10.0.0.8:50052")),
-            ("10.0.0.8:50052", "https://keyward.example:50052", Some("https://10.0.0.8:50052")),
-            ("[fd00::1]:50052", "http://10.0.0.7:50052", Some("http://[fd00::1]:50052")),
-            ("127.0.0.1:50062", "http://127.0.0.1:50052", Some("http://127.0.0.1:50062")),
-            ("127.0.0.1:50052", "http://127.0.0.1:50052", None),
-            ("127.0.0.1:50062", "http://10.0.0.7:50052", None),
-            ("0.0.0.0:50052", "http://10.0.0.7:50052", None),
-            ("[::]:50052", "http://127.0.0.1:50052", None),
-            ("", "http://10.0.0.7:50052", None),
-            ("10.0.0.8:50052", "unix:/run/keyward.sock", None),
-        ];
-        for (address, server, expected) in cases {
-            assert_eq!(reachable(address, server).as_deref(), expected, "{address} from {server}");
-        }
-    }
-}
+mod tests;

@@ -46,6 +46,9 @@ fn the_url_says_when_the_connection_is_encrypted() {
     for (url, host, port, tls) in [
         ("smtps://mail.example", "mail.example", 465, SmtpTls::Always),
         ("smtps://mail.example:4650/", "mail.example", 4650, SmtpTls::Always),
+        ("smtp://25:25", "25", 25, SmtpTls::Required),
+        ("smtps://465", "465", 465, SmtpTls::Always),
+        ("smtp://1025:11025?tls=none", "1025", 11025, SmtpTls::Never),
         ("smtp://mail.example", "mail.example", 587, SmtpTls::Required),
         ("smtp://mail.example:25?tls=required", "mail.example", 25, SmtpTls::Required),
         ("smtp://mail.example?tls=opportunistic", "mail.example", 587, SmtpTls::Opportunistic),

@@ -25,21 +25,6 @@ fn a_certificate_goes_with_its_key() {
 }
 
 #[test]
-fn connections_are_counted_and_grow_old() {
-    let limits = load(&[]).unwrap().transport.limits;
-    assert_eq!((limits.max_connections, limits.max_connections_per_address), (10_000, 1024));
-    assert_eq!(limits.max_connection_age, Duration::from_secs(30 * 60));
-    let words = ["--max-connections=7", "--max-connections-per-address=3", "--max-connection-age=90s"];
-    let limits = load(&words).unwrap().transport.limits;
-    assert_eq!((limits.max_connections, limits.max_connections_per_address), (7, 3));
-    assert_eq!(limits.max_connection_age, Duration::from_secs(90));
-    check(&["--max-connections=0"], Some(("--max-connections", "at least 1")));
-    check(&["--max-connections-per-address=0"], Some(("--max-connections-per-address", "at least 1")));
-    check(&["--max-connection-age=999ms"], Some(("--max-connection-age", "at least 1s")));
-    check(&["--max-connection-age=old"], Some(("--max-connection-age", "must be a number")));
-}
-
-#[test]
 fn mtls_needs_authorities_and_clients() {
     let (_directory, path) = file("[[clients]]\nidentity = 'spiffe://example.org/a'\ntenant = 'tenants/acme'\n");
     let config = ["--config", &path];

@@ -17,7 +17,8 @@ fn headers(bytes: &[u8]) -> Option<HeaderMap> {
 
 #[test]
 fn a_caller_shows_one_credential_and_it_is_in_no_error() {
-    let gate = Gate { index: Arc::default(), clock: Clock::default(), audience: Arc::from([]) };
+    let gate =
+        Gate { index: Arc::default(), clock: Clock::default(), audience: Arc::from([]), refusals: Refusals::default() };
     fuzz!("metadata", |bytes| {
         let Some(headers) = headers(bytes) else { return };
         let values: Vec<&[u8]> = ["authorization", "x-api-key"]

@@ -4,9 +4,9 @@
 use super::asked::Asked;
 use super::bytes::BytesCodec;
 use super::told::{ROOM, write, write_result};
-use super::{Asker, CheckApi, DEFAULT_WAIT, Deadline, MAX_CHECK_BYTES, Place, until_error};
+use super::{Asker, CheckApi, DEFAULT_WAIT, Deadline, Place};
 use crate::error::{Error, Result};
-use crate::grpc::keys::MAX_BATCH;
+use crate::grpc::stream::{Seats, seated};
 use crate::grpc::unary::{Flaw, Reply, ReplyBody, read, respond};
 use crate::telemetry::Surface;
 use http::{Request, Response};
@@ -20,9 +20,6 @@ use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt};
 use tonic::server::{Grpc, StreamingService};
 use tonic::{Status, Streaming};
-
-/// The largest message.
-const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// A method that is called with one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +35,7 @@ impl CheckApi {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        let message = read(body, MAX_MESSAGE_BYTES).await;
+        let message = read(body, self.limits.max_message_bytes).await;
         let asker = Asker::of(parts.headers, &parts.extensions);
         respond(match method {
             Unary::Check => self.check(&asker, message).await,
@@ -50,7 +47,7 @@ impl CheckApi {
         let mut caller = self.enter(asker)?;
         let message = message?;
         let asked = Asked::read(&message)?;
-        validate(&asked, Place::Whole)?;
+        self.validate(&asked, Place::Whole)?;
         let deadline = &mut Deadline::Of(asker);
         let answer = self.answer(asker, &mut caller, &asked, Place::Whole, deadline, Surface::Check).await?;
         let mut reply = Reply::with_room(ROOM);
@@ -61,12 +58,13 @@ impl CheckApi {
     async fn batch_check(&self, asker: &Asker, message: Result<Bytes, Flaw>) -> Result<Reply, Status> {
         let mut caller = self.enter(asker)?;
         let message = message?;
-        let checks = Asked::read_batch(&message, MAX_BATCH)?;
-        if checks.len() > MAX_BATCH {
-            return Err(Error::invalid("checks", format!("must hold at most {MAX_BATCH} checks")).into());
+        let max = self.limits.max_batch;
+        let checks = Asked::read_batch(&message, max)?;
+        if checks.len() > max {
+            return Err(Error::invalid("checks", format!("must hold at most {max} checks")).into());
         }
         for (number, asked) in checks.iter().enumerate() {
-            validate(asked, Place::Batch(number))?;
+            self.validate(asked, Place::Batch(number))?;
         }
         let deadline = &mut Deadline::Of(asker);
         let mut reply = Reply::with_room(ROOM.saturating_mul(checks.len()));
@@ -84,7 +82,7 @@ impl CheckApi {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>> + Send,
     {
-        let mut grpc = Grpc::new(BytesCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut grpc = Grpc::new(BytesCodec).max_decoding_message_size(self.limits.max_message_bytes);
         grpc.streaming(Streamed(self.clone()), request).await.map(ReplyBody::Stream)
     }
 
@@ -94,12 +92,24 @@ impl CheckApi {
         let mut caller = self.enter(asker)?;
         let message = question?;
         let asked = Asked::read_streamed(&message)?;
-        validate(&asked, Place::Stream)?;
+        self.validate(&asked, Place::Stream)?;
         let deadline = &mut Deadline::At(Instant::now() + DEFAULT_WAIT);
         let answer = self.answer(asker, &mut caller, &asked, Place::Stream, deadline, Surface::Stream).await?;
         let mut result = Vec::with_capacity(ROOM);
         write_result(&answer, &asked, &mut result);
         Ok(result)
+    }
+
+    /// What a question must be before it is looked at.
+    fn validate(&self, asked: &Asked<'_>, place: Place) -> Result<()> {
+        let max = self.limits.max_check_bytes;
+        if asked.length > max {
+            return Err(Error::Exhausted { limit: format!("a Check of at most {max} bytes"), retry_after: None });
+        }
+        if asked.min_revision < 0 {
+            return Err(Error::invalid(format!("{place}min_revision"), "must not be negative"));
+        }
+        Ok(())
     }
 }
 
@@ -114,9 +124,10 @@ impl StreamingService<Bytes> for Streamed {
     fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
         let (metadata, extensions, questions) = request.into_parts();
         let asker = Asker::of(metadata.into_headers(), &extensions);
-        if let Err(error) = self.0.enter(&asker) {
-            return ready(Err(error.into()));
-        }
+        let seat = match self.0.enter(&asker).and_then(|_| Seats::of(&extensions).take()) {
+            Ok(seat) => seat,
+            Err(error) => return ready(Err(error.into())),
+        };
         let both = Arc::new((self.0.clone(), asker));
         let answers = questions.then(move |question| {
             let both = Arc::clone(&both);
@@ -125,19 +136,7 @@ impl StreamingService<Bytes> for Streamed {
                 api.answer_streamed(asker, question).await
             }
         });
-        let answers: Self::ResponseStream = Box::pin(until_error(answers));
+        let answers: Self::ResponseStream = Box::pin(seated(seat, answers));
         ready(Ok(tonic::Response::new(answers)))
     }
-}
-
-/// What a question must be before it is looked at.
-fn validate(asked: &Asked<'_>, place: Place) -> Result<()> {
-    if asked.length > MAX_CHECK_BYTES {
-        let limit = format!("a Check of at most {MAX_CHECK_BYTES} bytes");
-        return Err(Error::Exhausted { limit, retry_after: None });
-    }
-    if asked.min_revision < 0 {
-        return Err(Error::invalid(format!("{place}min_revision"), "must not be negative"));
-    }
-    Ok(())
 }

@@ -6,12 +6,9 @@ use http_body::Body;
 use prost::Message as _;
 use prost::bytes::Bytes;
 
-/// The largest request that is looked at; nobody forwards more.
-pub(super) const MAX_REQUEST_BYTES: usize = 1024 * 1024;
-
-/// The one message of a body, unless it is too large or cannot be read.
-pub(super) async fn received<B: Body<Data = Bytes>>(body: B) -> Option<envoy::CheckRequest> {
-    let message = read(body, MAX_REQUEST_BYTES).await.ok()?;
+/// The one message of a body, unless it has more bytes than that or cannot be read.
+pub(super) async fn received<B: Body<Data = Bytes>>(body: B, max: usize) -> Option<envoy::CheckRequest> {
+    let message = read(body, max).await.ok()?;
     envoy::CheckRequest::decode(message).ok()
 }
 

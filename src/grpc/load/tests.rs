@@ -62,22 +62,22 @@ fn whoever_has_waited_for_too_long_in_a_crowd_is_turned_away() {
 }
 
 #[test]
-fn streams_and_administration_are_counted_apart() {
-    let limits = Limits { max_streams: 1, admin_max_in_flight: 1, ..Limits::default() };
+fn streams_reflection_and_administration_are_counted_apart() {
+    let limits = Limits { max_streams: 1, max_reflections: 1, admin_max_in_flight: 1, ..Limits::default() };
     let (telemetry, load) = load(limits);
     // They are the listener's, on whichever thread.
     let other = load.of_another();
-    let seat = load.open(Flow::Stream).unwrap();
-    assert!(other.open(Flow::Stream).is_err());
+    let strangers = load.reflect().unwrap();
+    let refusal = Status::from_header_map(&other.reflect().unwrap_err()).unwrap();
+    assert_eq!(refusal.code(), tonic::Code::ResourceExhausted);
+    let seat = load.open().unwrap();
+    assert!(matches!(other.open(), Err(Error::Exhausted { retry_after: Some(_), .. })));
     drop(seat);
-    assert!(other.open(Flow::Stream).is_ok());
+    assert!(other.open().is_ok());
     let seat = load.begin().unwrap();
     assert!(matches!(other.begin(), Err(Error::Exhausted { retry_after: Some(_), .. })));
-    let _stream = load.open(Flow::Stream).unwrap();
-    drop(seat);
-    assert!(other.begin().is_ok());
-    assert_eq!((shed(&telemetry, "streams"), shed(&telemetry, "in_flight")), (1, 1));
-    for flow in [Flow::Call, Flow::Always] {
-        assert!(load.open(flow).unwrap().is_none());
-    }
+    let _stream = load.open().unwrap();
+    drop((seat, strangers));
+    assert!(other.begin().is_ok() && other.reflect().is_ok());
+    assert_eq!(["streams", "reflections", "in_flight"].map(|reason| shed(&telemetry, reason)), [1, 1, 1]);
 }

@@ -77,11 +77,15 @@ impl Method {
 
     fn bound(&self, code: Code) -> Option<&BoundHistogram<f64>> {
         let bind = || {
-            self.call_duration.bind(&[
+            let mut labels = vec![
                 KeyValue::new("rpc.system.name", "grpc"),
                 KeyValue::new("rpc.method", Arc::clone(&self.label)),
-                KeyValue::new("rpc.status_code", name_of(code)),
-            ])
+                KeyValue::new("rpc.response.status_code", name_of(code)),
+            ];
+            if is_servers_fault(code) {
+                labels.push(KeyValue::new("error.type", name_of(code)));
+            }
+            self.call_duration.bind(&labels)
         };
         self.by_code.get(code as usize).map(|bound| bound.get_or_init(bind))
     }
@@ -147,11 +151,25 @@ fn flow_of(label: &str, is_stream: bool) -> Flow {
     let is_health = label.starts_with("grpc.health.v1.");
     match (is_health, is_stream) {
         (true, _) => Flow::Always,
+        (false, true) if label.starts_with("grpc.reflection.") => Flow::Reflection,
         (false, true) => Flow::Stream,
         // INVARIANT (no denial is an error): it would let pass, at an Envoy that fails open.
         (false, false) if label.starts_with("envoy.") => Flow::Always,
         (false, false) => Flow::Call,
     }
+}
+
+/// Whether a call with that code has failed by the server's fault, as the semantic conventions of RPC have it.
+pub(super) fn is_servers_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
 /// The name of a code as the contract of gRPC writes it.

@@ -70,7 +70,7 @@ fn what_is_no_message_is_told_by_its_code() {
     check(&framed(b"a message")[..13], Flaw::Cut, Code::InvalidArgument);
     check(&[1, 0, 0, 0, 1, 0], Flaw::Compressed, Code::Unimplemented);
     check(&[0, 0xff, 0xff, 0xff, 0xff, 0], Flaw::Cut, Code::InvalidArgument);
-    check(&framed(b"a messages"), Flaw::TooLarge, Code::ResourceExhausted);
+    check(&framed(b"a messages"), Flaw::TooLarge(9), Code::ResourceExhausted);
     assert_eq!(read_pieces([&*framed(b"one")], 9, true), Err(Flaw::BrokenOff));
 
     let headers = Status::from(Flaw::Compressed).into_http::<()>().into_parts().0.headers;
@@ -79,12 +79,16 @@ fn what_is_no_message_is_told_by_its_code() {
 
 #[test]
 fn what_is_too_large_is_let_come_only_so_far() {
-    let piece = vec![0; 16 * 1024 * 1024];
-    let pieces = std::iter::repeat_n(&*piece, 3);
-    assert_eq!(read_pieces(pieces, 9, false), Err(Flaw::TooLarge));
-    // More is not waited for: what breaks off afterwards is not seen.
-    let pieces = std::iter::repeat_n(&*piece, 5);
-    assert_eq!(read_pieces(pieces, 9, true), Err(Flaw::TooLarge));
+    let piece = vec![0; 9 * DROPPED_TIMES / 4];
+    for (count, breaks_off, flaw) in [
+        (4, false, Flaw::TooLarge(9)),
+        (4, true, Flaw::BrokenOff),
+        // More is not waited for: what breaks off afterwards is not seen.
+        (5, true, Flaw::TooLarge(9)),
+    ] {
+        let pieces = std::iter::repeat_n(&*piece, count);
+        assert_eq!(read_pieces(pieces, 9, breaks_off), Err(flaw), "{count} pieces");
+    }
 }
 
 #[test]

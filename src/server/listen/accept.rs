@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that others can connect to.
 #[derive(Debug)]
-pub(super) enum Bound {
+pub(in crate::server) enum Bound {
     Tcp(TcpListener),
     Unix(UnixListener),
 }

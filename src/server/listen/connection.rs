@@ -15,10 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// What h2 leaves unlimited or off (the Rapid Reset attack and its kin).
-const MAX_CONCURRENT_STREAMS: u32 = 256;
 const MAX_PENDING_ACCEPT_RESETS: usize = 20;
 const MAX_LOCAL_ERROR_RESETS: usize = 1024;
-const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
 
 /// A peer that is silent this long is asked whether it is still there, and dropped if it does not say so.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -99,10 +97,11 @@ fn builder(limits: &Limits, is_http2: bool) -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_concurrent_streams(limits.max_calls_per_connection)
         .max_pending_accept_reset_streams(MAX_PENDING_ACCEPT_RESETS)
         .max_local_error_reset_streams(MAX_LOCAL_ERROR_RESETS)
-        .max_header_list_size(MAX_HEADER_LIST_BYTES)
+        // It refuses what is as large as it may be.
+        .max_header_list_size(limits.max_header_bytes.saturating_add(1))
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     if is_http2 { builder.http2_only() } else { builder.http1_only() }

@@ -2,6 +2,7 @@
 //! What is open goes on with what it began with; what is new gets what is new. Files that cannot be used are told of
 //! once, and what there was is kept.
 
+use crate::clock::Clock;
 use crate::config::{Limits, TlsFiles};
 use crate::domain::clock::Time;
 use crate::error::{Error, Result, Violation};
@@ -30,6 +31,9 @@ const MAX_IDENTITY_BYTES: usize = 2048;
 pub(super) struct Tls {
     current: Arc<RwLock<Current>>,
     files: Arc<TlsFiles>,
+    /// Why what the files hold now is not in use.
+    refusal: Arc<RwLock<Option<String>>>,
+    clock: Clock,
     /// What the files held when they were last used, or told of.
     known: Print,
     is_grpc: bool,
@@ -60,10 +64,11 @@ struct Contents {
 
 impl Tls {
     /// Reads the files, which must be good.
-    pub(super) fn load(files: &TlsFiles, is_grpc: bool) -> Result<Self> {
-        let (print, config) = look(files, is_grpc);
+    pub(super) fn load(files: &TlsFiles, is_grpc: bool, clock: &Clock) -> Result<Self> {
+        let (print, config) = look(files, is_grpc, clock.now());
         let config = config.map_err(|violation| Error::Invalid(vec![violation]))?;
-        Ok(Self { current: Arc::new(RwLock::new(config)), files: Arc::new(files.clone()), known: print, is_grpc })
+        let (current, files) = (Arc::new(RwLock::new(config)), Arc::new(files.clone()));
+        Ok(Self { current, files, refusal: Arc::default(), clock: clock.clone(), known: print, is_grpc })
     }
 
     /// Accepts one connection with what is current.
@@ -74,6 +79,11 @@ impl Tls {
     /// Until when the certificate is good that is in use.
     pub(super) fn end(&self) -> Time {
         self.current.read().end
+    }
+
+    /// Why what its files hold now is not in use, if it is not.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.refusal.read().clone()
     }
 
     /// Looks at the files every now and then, and at SIGHUP.
@@ -96,8 +106,8 @@ impl Tls {
                 _ = hangup.recv() => {}
                 _ = ticks.tick() => {}
             }
-            let (files, is_grpc) = (Arc::clone(&self.files), self.is_grpc);
-            let looked = tokio::task::spawn_blocking(move || look(&files, is_grpc)).await;
+            let (files, is_grpc, now) = (Arc::clone(&self.files), self.is_grpc, self.clock.now());
+            let looked = tokio::task::spawn_blocking(move || look(&files, is_grpc, now)).await;
             let (print, config) = looked.map_err(Error::internal)?;
             if print == self.known {
                 doubtful = None;
@@ -106,6 +116,7 @@ impl Tls {
             match config {
                 Ok(config) => {
                     *self.current.write() = config;
+                    *self.refusal.write() = None;
                     tracing::info!(listener = listener.as_str(), "changed files of TLS are in use");
                     meter.reloaded(listener, true);
                 }
@@ -116,6 +127,7 @@ impl Tls {
                 Err(Violation { field, rule }) => {
                     let name = listener.as_str();
                     tracing::warn!(listener = name, "changed files of TLS are not used, the old go on: {field} {rule}");
+                    *self.refusal.write() = Some(format!("{field} {rule}"));
                     meter.reloaded(listener, false);
                 }
             }
@@ -125,9 +137,9 @@ impl Tls {
 }
 
 /// What the files hold now, and what that makes.
-fn look(files: &TlsFiles, is_grpc: bool) -> (Print, Result<Current, Violation>) {
+fn look(files: &TlsFiles, is_grpc: bool, now: Time) -> (Print, Result<Current, Violation>) {
     match Contents::read(files) {
-        Ok(contents) => (contents.print(), contents.config(files, is_grpc)),
+        Ok(contents) => (contents.print(), contents.config(files, is_grpc, now)),
         Err(violation) => (Sha256::digest(violation.rule.as_bytes()).into(), Err(violation)),
     }
 }
@@ -151,12 +163,15 @@ impl Contents {
         hash.finalize().into()
     }
 
-    fn config(&self, files: &TlsFiles, is_grpc: bool) -> Result<Current, Violation> {
+    fn config(&self, files: &TlsFiles, is_grpc: bool, now: Time) -> Result<Current, Violation> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let certs = certificates(files, "cert", &files.cert, &self.cert)?;
         // Our own, not those that lead to its authority: clients may have others of these. What rustls takes and another reader
-        // does not is shown all the same; nothing is decided by it.
+        // does not is shown all the same, as one that is good for ever.
         let end = certs.first().and_then(end).unwrap_or(Time::MAX);
+        if end <= now {
+            return Err(refused(files, "cert", &files.cert, "has expired: clients would refuse it"));
+        }
         let key = PrivateKeyDer::from_pem_slice(&self.key)
             .map_err(|_| refused(files, "key", &files.key, "holds no private key in PEM"))?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

@@ -36,7 +36,7 @@ pub struct Audited {
 /// A database that is only read; on SQLite beside the server that may have it open.
 #[derive(Debug)]
 pub struct Audit {
-    db: DatabaseConnection,
+    pub(super) db: DatabaseConnection,
 }
 
 /// Where the ledger ends, by one statement.

@@ -36,6 +36,36 @@ pub enum Fault {
     Rewritten(i64),
     /// The first events are gone, and no event says that retention has removed them.
     Unexplained(i64),
+    /// A row is not what the log says of it.
+    Row {
+        /// The thing.
+        name: String,
+        /// The revision that the row says it has.
+        revision: i64,
+    },
+    /// A row has a revision that did not change it.
+    RowUnlogged {
+        /// The thing.
+        name: String,
+        /// The revision that the row says it has.
+        revision: i64,
+    },
+    /// A row is an older one than the last that was written.
+    RowBehind {
+        /// The thing.
+        name: String,
+        /// The revision that the row says it has.
+        row: i64,
+        /// A later one that has changed it.
+        logged: i64,
+    },
+    /// A row is not there.
+    RowGone {
+        /// The thing.
+        name: String,
+        /// The revision that has changed it last.
+        revision: i64,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -83,6 +113,21 @@ impl fmt::Display for Fault {
                 f,
                 "revisions 1 to {last} are missing, and no event says that retention has removed them: they were deleted"
             ),
+            Self::Row { name, revision } => {
+                write!(f, "the row of {name} was edited: it is not what revision {revision} has made of it")
+            }
+            Self::RowUnlogged { name, revision } => {
+                write!(
+                    f,
+                    "the row of {name} was added or edited: revision {revision}, which it names, has not changed it"
+                )
+            }
+            Self::RowBehind { name, row, logged } => {
+                write!(f, "the row of {name} was set back to revision {row}: revision {logged} has changed it since")
+            }
+            Self::RowGone { name, revision } => {
+                write!(f, "the row of {name} was deleted: revision {revision} has changed it, and it is not there")
+            }
         }
     }
 }

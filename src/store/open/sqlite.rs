@@ -100,7 +100,8 @@ pub(in crate::store) fn options(path: &Path, purpose: Purpose) -> ConnectOptions
 pub(super) fn to_read(path: PathBuf) -> ConnectOptions {
     let mut options = ConnectOptions::new("sqlite::memory:");
     options
-        .max_connections(1)
+        // One sees everything at one moment, beside one that asks about it.
+        .max_connections(2)
         .acquire_timeout(Duration::from_secs(5))
         .sqlx_logging(false)
         .record_stmt_in_spans(false)

@@ -1,5 +1,5 @@
-//! What Keyward is measured by: a bare tonic server that answers always the same, without looking at what was asked. It is
-//! what tonic generates, with tonic's own codec; the services generated for Keyward have another.
+//! What Keyward is measured by: a bare tonic server that answers always the same, without looking at what was asked. It goes
+//! the way that tonic generates, with tonic's own codec.
 
 use keyward::proto::envoy::service::auth::v3 as envoy;
 use keyward::proto::v1::*;

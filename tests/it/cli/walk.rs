@@ -273,7 +273,11 @@ fn walk_audit(t: &Terminal) {
         let line = t.line("events verify --database-url").word(&database);
         if flag.is_empty() { line } else { line.word(flag) }
     };
-    verify("").ok().says(&format!("whole: {last} events")).says("compare it with a head kept elsewhere");
+    verify("")
+        .ok()
+        .says(&format!("whole: {last} events"))
+        .says("compare it with a head kept elsewhere")
+        .says("are what the log says of them");
     let with_head = verify("--head-file").word(head.display().to_string()).ok();
     with_head.says(&format!("revision {last} is the one that was exported"));
     let ahead = format!("{}:{}", last + 1, text(&events[last - 1]["chain"]));

@@ -167,9 +167,18 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Has it end by SIGABRT, as a bug would: its exit status, all it printed and all it logged.
+    pub fn crash(self) -> (ExitStatus, String, String) {
+        self.end("-ABRT")
+    }
+
     /// Asks it to end and waits: its exit status, all it printed and all it logged.
-    pub fn terminate(mut self) -> (ExitStatus, String, String) {
-        let asked = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+    pub fn terminate(self) -> (ExitStatus, String, String) {
+        self.end("-TERM")
+    }
+
+    fn end(mut self, signal: &str) -> (ExitStatus, String, String) {
+        let asked = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().unwrap();
         assert!(asked.success());
         let deadline = Instant::now() + Duration::from_secs(30);
         let status = loop {

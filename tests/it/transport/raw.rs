@@ -49,6 +49,7 @@ pub fn hello() -> Vec<u8> {
 pub struct Frame {
     pub kind: u8,
     pub flags: u8,
+    pub stream: u32,
     pub payload: Vec<u8>,
 }
 
@@ -60,7 +61,8 @@ pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<Frame> 
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; usize::try_from(length).unwrap()];
         stream.read_exact(&mut payload).await.ok()?;
-        Some(Frame { kind: head[3], flags: head[4], payload })
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        Some(Frame { kind: head[3], flags: head[4], stream, payload })
     };
     timeout(LONG, reading).await.expect("neither a frame nor an end")
 }

@@ -14,6 +14,8 @@ use envoy_types::pb::envoy::service::auth::v3 as theirs;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+const MAX_BYTES: usize = 1024 * 1024;
+
 fn config() -> ExtAuthzConfig {
     ExtAuthzConfig {
         header: Some("x-token".to_owned()),
@@ -31,7 +33,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 }
 
 fn arrived(bytes: &[u8]) -> Option<envoy::CheckRequest> {
-    let mut reading = pin!(received(axum::body::Body::from(bytes.to_vec())));
+    let mut reading = pin!(received(axum::body::Body::from(bytes.to_vec()), MAX_BYTES));
     match reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(arrived) => arrived,
         Poll::Pending => panic!("it waits for nothing"),
