@@ -12,6 +12,7 @@ use keyward::proto::v1::CheckRequest;
 use keyward::proto::v1::check_service_client::CheckServiceClient;
 use parking_lot::Mutex;
 use prost_types::Timestamp;
+use sea_orm::sqlx;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -29,6 +30,9 @@ const BOARD: usize = 120;
 
 /// So near to its end nobody is judged by a token: the wall clock is another than that of the tests.
 pub(super) const SLACK: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether something was done.
+const STEP: Duration = Duration::from_millis(10);
 
 /// How it is with a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,11 +207,35 @@ impl World {
     /// Waits until so many more mutations were answered with OK.
     pub(super) async fn until_more_is_done(&self, more: usize) {
         let wanted = self.acknowledged.lock().len() + more;
-        let begun = Instant::now();
-        while self.acknowledged.lock().len() < wanted {
-            assert!(begun.elapsed() < PATIENCE, "nothing can be changed: {:?}", self.failed.lock().last());
-            sleep(Duration::from_millis(10)).await;
+        // In steps of its own: while the machine stands still, none is done.
+        for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
+            if self.acknowledged.lock().len() >= wanted {
+                return;
+            }
+            sleep(STEP).await;
         }
+        panic!("nothing can be changed:\n{}", self.plight().await);
+    }
+
+    /// What may tell why nothing goes on: the last errors, what the database does, and what replicas have said last.
+    async fn plight(&self) -> String {
+        let now = self.now();
+        let mut lines =
+            vec![format!("at {now:?}; {:?}", self.weather.lock().0.iter().rev().take(8).collect::<Vec<_>>())];
+        lines.extend(self.failed.lock().iter().rev().take(30).map(|failed| format!("{failed:?}")));
+        let sessions = "SELECT concat_ws(' ', pid, client_port, state, wait_event_type, wait_event, now() - xact_start, \
+                        pg_blocking_pids(pid), left(query, 90)) FROM pg_stat_activity WHERE xact_start IS NOT NULL";
+        let asked = async {
+            let mut hand = self.site.hand().await;
+            sqlx::query_scalar::<_, String>(sessions).fetch_all(&mut hand).await
+        };
+        lines.push(format!("{:#?}", timeout(LIMIT, asked).await));
+        for (number, replica) in self.site.replicas.iter().enumerate() {
+            let logged = replica.logged();
+            let last: Vec<&str> = logged.lines().rev().take(12).collect();
+            lines.push(format!("replica {number}, last first: {last:#?}"));
+        }
+        lines.join("\n")
     }
 
     pub(super) fn is_over(&self) -> bool {
