@@ -13,6 +13,7 @@ pub(crate) mod relay;
 mod repeats;
 mod restored;
 pub(crate) mod site;
+mod turns;
 mod usage;
 
 use crate::harness::settings::{Dice, number};

@@ -1,14 +1,17 @@
 //! The soak: replicas on a real database, with everything that clients do, for as long as one likes, while processes, links
 //! and the database fail. `tests/soak` runs it long and prints its table.
 
+mod applications;
 mod askers;
+mod changes;
 mod errors;
 mod gauge;
 mod keys;
 mod last;
-mod people;
 mod readers;
+mod users;
 mod vitals;
+mod witness;
 mod world;
 
 use crate::barrier::faults::{Done, Fault, Outage, go_dark, inflict};
@@ -25,10 +28,13 @@ use tokio::time::{sleep, timeout};
 use vitals::Rest;
 use world::{LEASE, World};
 
-const REPLICAS: usize = 3;
+/// How many replicas there are when the clients begin, and that one more joins.
+const FOUNDERS: usize = 3;
+const REPLICAS: usize = FOUNDERS + 1;
 
-/// The replica whose process lives through all of it.
+/// The replica whose process lives through all of it, and those that end and begin.
 const SURVIVOR: usize = 2;
+const MORTALS: [usize; REPLICAS - 1] = [0, 1, 3];
 
 /// How much of what nobody should see is shown.
 const SHOWN: usize = 20;
@@ -59,22 +65,35 @@ const REST: Duration = Duration::from_secs(2);
 async fn everything_at_once_keeps_every_promise() {
     let seconds = Duration::from_secs(number("KEYWARD_SOAK_SECONDS", 0).into());
     let seed = number("KEYWARD_SOAK_SEED", 1);
-    println!("soak: {REPLICAS} replicas on PostgreSQL, at least {} s, seed {seed}", seconds.as_secs());
-    let world = World::new(Arc::new(Site::start(Engine::Postgres, REPLICAS, LEASE).await));
+    println!(
+        "soak: {FOUNDERS} replicas and one that joins late, on PostgreSQL, at least {} s, seed {seed}",
+        seconds.as_secs()
+    );
+    let mut site = Site::start_signing(Engine::Postgres, FOUNDERS, LEASE).await;
+    let late = site.add().await;
+    let first = head(&site).await;
+    let world = World::new(Arc::new(site), FOUNDERS, first);
     let gauge = Gauge::new(&world).await;
     let mut tasks = JoinSet::new();
-    askers::spawn(&world, &mut tasks);
+    askers::spawn(&world, 0..FOUNDERS, &mut tasks);
     keys::spawn(&world, &mut tasks);
-    people::spawn(&world, &mut tasks);
+    users::spawn(&world, &mut tasks);
+    applications::spawn(&world, &mut tasks);
     readers::spawn(&world, &mut tasks);
-    gauge.spawn(&world, &mut tasks);
+    gauge.spawn(&world, 0..FOUNDERS, &mut tasks);
     let (last, known) = tokio::sync::watch::channel(0);
     let watching = tokio::spawn(readers::watch(Arc::clone(&world), known));
+    let witness = tokio::spawn(witness::watch(Arc::clone(&world)));
 
     let survivor = world.site.replicas[SURVIVOR].id();
     let (mut done, mut rests, mut round) = (Done::default(), Vec::new(), 0);
     let begun = Instant::now();
     world.until_more_is_done(BEFORE).await;
+    world.site.begin_at_last(late).await;
+    world.site.until_it_serves(late).await;
+    world.join();
+    askers::spawn(&world, late..REPLICAS, &mut tasks);
+    gauge.spawn(&world, late..REPLICAS, &mut tasks);
     while round == 0 || begun.elapsed() < seconds {
         let mut dice = Dice(u64::from(seed) << 32 | round);
         suffer(&world, &mut dice, &mut done, seconds > Duration::ZERO).await;
@@ -98,13 +117,18 @@ async fn everything_at_once_keeps_every_promise() {
     }
     table.push(("usage", gauge.compare(&world).await));
     table.push(("service", last::service(&world).await));
-    last.send_replace(head(&world).await);
+    last.send_replace(head(&world.site).await);
     let told = timeout(PATIENCE, watching).await.expect("the watch is told all").unwrap();
     table.push(("events", last::events(&world, &told).await));
     table.push(("chain", last::chain(&world).await));
     table.push(("logs", last::logs(&world)));
+    witness.abort();
+    table.push(("machine", errors::stalls(&world.weather.lock())));
 
-    let (errors, unpromised) = errors::judged(&world.failed.lock(), &world.weather.lock());
+    let (errors, unpromised) = {
+        let (failed, weather, done) = (world.failed.lock(), world.weather.lock(), world.acknowledged.lock());
+        errors::judged(&failed, &weather, &done)
+    };
     let (vitals, growing) = vitals::judged(&rests);
     let facts = world.facts.lock().clone();
     let violations = breaks(&facts, LEASE);
@@ -146,8 +170,8 @@ async fn suffer(world: &World, dice: &mut Dice, done: &mut Done, is_long: bool) 
     for what in order {
         if let Some(fault) = FAULTS.get(what) {
             let ends_it = matches!(fault, Fault::Kill | Fault::Leave);
-            let whom = dice.roll(if ends_it { SURVIVOR as u64 } else { REPLICAS as u64 }) as usize;
-            let other = dice.roll(REPLICAS as u64) as usize;
+            let whom = if ends_it { MORTALS[dice.roll(MORTALS.len() as u64) as usize] } else { world.anywhere(dice) };
+            let other = world.anywhere(dice);
             let second = if is_long && other != whom && dice.roll(3) == 0 { Some(Fault::Pause(1.2)) } else { None };
             tokio::join!(fail(world, whom, *fault), async {
                 if let Some(second) = second {
@@ -198,7 +222,7 @@ async fn rest(world: &World) -> Rest {
 }
 
 /// The last revision there is.
-async fn head(world: &World) -> i64 {
+async fn head(site: &Site) -> i64 {
     let request = keyward::proto::v1::GetStatusRequest::default();
-    world.site.root(0).replicas().get_status(request).await.unwrap().into_inner().revision
+    site.root(0).replicas().get_status(request).await.unwrap().into_inner().revision
 }

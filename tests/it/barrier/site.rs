@@ -8,6 +8,7 @@ use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::*;
 use parking_lot::Mutex;
 use sea_orm::sqlx::postgres::PgConnection;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(crate) struct Site {
     folder: TempDir,
     /// What sets the wall clocks of the processes, if they can be set.
     wall_clocks: Option<PathBuf>,
+    /// What seals the keys that sign JWTs, if they are to be signed.
+    master_key: Option<PathBuf>,
 }
 
 /// The library that sets the wall clock of a process (Debian: `faketime`), if it is installed.
@@ -149,6 +152,25 @@ impl Site {
         lease: Duration,
         wall_clocks: Option<PathBuf>,
     ) -> Self {
+        let mut site = Self::vacant(engine, count).await;
+        site.wall_clocks = wall_clocks;
+        site.begin_all(lease).await;
+        site
+    }
+
+    /// The same with a master key, so that they sign JWTs.
+    pub(crate) async fn start_signing(engine: Engine, count: usize, lease: Duration) -> Self {
+        let mut site = Self::vacant(engine, count).await;
+        let path = site.path("master.key");
+        std::fs::write(&path, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        site.master_key = Some(path);
+        site.begin_all(lease).await;
+        site
+    }
+
+    /// A database, and places where nothing runs yet.
+    async fn vacant(engine: Engine, count: usize) -> Self {
         let daemon = spawn_blocking(move || match engine {
             Engine::Postgres => postgres::start(&[]),
             Engine::MariaDb => mariadb::start(&[]),
@@ -158,22 +180,25 @@ impl Site {
             Engine::Postgres => postgres::database_on(&daemon).await,
             Engine::MariaDb => mariadb::database_on(&daemon).await,
         };
-        let mut replicas = Vec::new();
+        let (owner, root, folder) = (String::new(), String::new(), TempDir::new().unwrap());
+        let (replicas, wall_clocks, master_key) = (Vec::new(), None, None);
+        let mut site = Self { replicas, daemon, url, owner, root, folder, wall_clocks, master_key };
         for _ in 0..count {
-            let relay = Relay::start(daemon.port).await;
-            replicas.push(Replica { relay, process: Mutex::default(), seat: Mutex::default(), said: Mutex::default() });
-        }
-        let folder = TempDir::new().unwrap();
-        let mut site = Self { replicas, daemon, url, owner: String::new(), root: String::new(), folder, wall_clocks };
-        let lease = format!("{}ms", lease.as_millis());
-        for number in 0..count {
-            let begun = site.begin(number, &["--lease", &lease]).await;
-            begun.unwrap_or_else(|said| panic!("replica {number}: {said}"));
-        }
-        if count > 0 {
-            site.meet().await;
+            site.add().await;
         }
         site
+    }
+
+    /// Starts them all, and makes the tenant.
+    async fn begin_all(&mut self, lease: Duration) {
+        let lease = format!("{}ms", lease.as_millis());
+        for number in 0..self.replicas.len() {
+            let begun = self.begin(number, &["--lease", &lease]).await;
+            begun.unwrap_or_else(|said| panic!("replica {number}: {said}"));
+        }
+        if !self.replicas.is_empty() {
+            self.meet().await;
+        }
     }
 
     /// Makes the tenant.
@@ -212,6 +237,9 @@ impl Site {
         command.args(["serve", "--log-format", "json", "--data-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"]);
         command.args(["--ops-addr", "127.0.0.1:0", "--drain-timeout", "2s", "--database-url", &self.url_of(number)]);
         command.arg("--root-key-file").arg(path("root.key")).arg("--mail-dir").arg(path("mail")).args(more);
+        if let Some(master_key) = &self.master_key {
+            command.arg("--master-key-file").arg(master_key);
+        }
         if let Some(library) = &self.wall_clocks {
             self.set_wall_clock(number, 0);
             command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", self.wall_clock_file(number));
@@ -293,10 +321,12 @@ impl Site {
         }
     }
 
-    /// Waits until all do.
+    /// Waits until all do that were ever started.
     pub(crate) async fn until_all_serve(&self) {
-        for number in 0..self.replicas.len() {
-            self.until_it_serves(number).await;
+        for (number, replica) in self.replicas.iter().enumerate() {
+            if replica.seat.lock().is_some() {
+                self.until_it_serves(number).await;
+            }
         }
     }
 

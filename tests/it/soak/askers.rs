@@ -1,12 +1,13 @@
 //! Whoever asks about credentials, by each of the four doors of each replica, and knows what must come of it.
 
-use super::world::{Life, Watched, World, bump};
+use super::world::{Life, SLACK, Watched, World, bump};
 use crate::barrier::history::Fact;
 use crate::harness::settings::Dice;
 use crate::usage::{question, through_envoy};
 use keyward::proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::*;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -112,9 +113,9 @@ pub(super) async fn ask(
     }
 }
 
-/// Starts one for each door of each replica.
-pub(super) fn spawn(world: &Arc<World>, tasks: &mut JoinSet<()>) {
-    for replica in 0..world.site.replicas.len() {
+/// Starts one for each door of these replicas.
+pub(super) fn spawn(world: &Arc<World>, replicas: Range<usize>, tasks: &mut JoinSet<()>) {
+    for replica in replicas {
         for door in DOORS {
             let world = Arc::clone(world);
             tasks.spawn(async move {
@@ -218,16 +219,23 @@ fn judge(
     let answered = world.now();
     if answer.is_allowed {
         bump(&world.counts.allowed);
+        if watched.until.is_some_and(|until| sent > until + SLACK) {
+            let Watched { number, until, .. } = watched;
+            world.wrong(format!(
+                "{door:?} at replica {replica} allowed {number}, which ended at {until:?}, at {sent:?}"
+            ));
+        }
         if watched.life() != Life::Past {
             world.note(Fact::Allowed { credential: watched.number, replica, sent, answered });
         }
     } else {
         bump(&world.counts.denied);
         let is_known = !watched.is_back || (wanted > 0 && door != Door::Envoy);
-        if is_known && watched.life() == Life::Live {
+        let is_over = watched.until.is_some_and(|until| answered + SLACK > until);
+        if is_known && !is_over && watched.life() == Life::Live {
             let Watched { number, revision, is_back, text, .. } = watched;
-            // The id of a credential is no secret, and leads to its event.
-            let id = text.rsplit_once('_').map_or("", |(id, _)| id);
+            // The id of a credential is no secret, and leads to its event; of a JWT this is its head.
+            let id = text.rsplit_once('_').map_or("", |(id, _)| id).split('.').next().unwrap_or_default();
             let Answer { is_allowed: _, revision: at, reasons } = &answer;
             world.wrong(format!(
                 "{door:?} at replica {replica} denied live credential {number} ({id}, of revision {revision}, back: \

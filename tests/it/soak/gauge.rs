@@ -6,6 +6,7 @@ use super::world::{World, bump};
 use crate::harness::settings::Dice;
 use crate::usage::{HELD, Told, plus, question, told_of};
 use parking_lot::Mutex;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -41,17 +42,17 @@ impl Gauge {
         for number in 0..KEYS {
             let key = world.site.owner(0).key("tenants/-").id(&format!("gauge-{number}"));
             let made = HELD.iter().fold(key, |key, (resource, action)| key.may(resource, action)).issued().await;
-            world.acknowledge(made.revision, "key.create", &format!("tenants/acme/keys/gauge-{number}"));
-            world.watch(&made.credential, made.revision, true);
+            world.must_have(&format!("tenants/acme/keys/gauge-{number}"), "key.create");
+            world.watch(&made.credential, made.revision);
             keys.push((made.key.unwrap().name, made.credential));
         }
         world.board.lock().clear();
         Arc::new(Self { keys, asked: Mutex::default() })
     }
 
-    /// Starts a client for each replica.
-    pub(super) fn spawn(self: &Arc<Self>, world: &Arc<World>, tasks: &mut JoinSet<()>) {
-        for replica in 0..world.site.replicas.len() {
+    /// Starts a client for each of these replicas.
+    pub(super) fn spawn(self: &Arc<Self>, world: &Arc<World>, replicas: Range<usize>, tasks: &mut JoinSet<()>) {
+        for replica in replicas {
             let (gauge, world) = (Arc::clone(self), Arc::clone(world));
             tasks.spawn(async move {
                 let mut dice = Dice(0x6a06 + replica as u64);

@@ -1,15 +1,17 @@
 //! Clients that change keys and their tokens in all ways, each its own, and know how each must look afterwards.
 
 use super::askers::timed;
+use super::changes::{Attempt, Thing, Told, told};
 use super::world::{Watched, World};
 use crate::harness::settings::Dice;
-use crate::harness::{Client, mask, resources};
+use crate::harness::{mask, resources, seconds};
 use crate::usage::HELD;
 use keyward::proto::v1::*;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tonic::Status;
 
 /// How many clients there are, and how many keys each has at most.
 const CLIENTS: u64 = 4;
@@ -21,11 +23,13 @@ pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// A key as its client knows it.
 #[derive(Clone, Debug)]
 struct Held {
-    name: String,
+    thing: Thing,
     description: String,
     state: KeyState,
     is_narrow: bool,
     credential: String,
+    /// Of its last mutation: whoever knows it knows the key as it is.
+    revision: i64,
     /// What is asked about: its credential, and its tokens.
     watched: Vec<Arc<Watched>>,
 }
@@ -72,196 +76,153 @@ struct Keys {
 
 impl Keys {
     async fn change(&mut self) {
-        let world = Arc::clone(&self.world);
-        let Some(_turn) = world.turn().await else { return };
-        let at = self.dice.roll(world.site.replicas.len() as u64) as usize;
-        let owner = world.site.owner(at);
         let kept = if self.keys.len() < KEYS {
-            self.create(at, &owner).await
+            self.create().await
         } else {
             let place = self.dice.roll(self.keys.len() as u64) as usize;
             let key = self.keys.swap_remove(place);
             let roll = self.dice.roll(12);
             match (key.state, key.is_narrow) {
-                (KeyState::Suspended, _) => self.come_back(at, &owner, key, Verb::Activate).await,
-                (KeyState::Deleted, _) => self.come_back(at, &owner, key, Verb::Undelete).await,
-                (_, true) => self.come_back(at, &owner, key, Verb::Widen).await,
+                (KeyState::Suspended, _) => self.come_back(key, Verb::Activate).await,
+                (KeyState::Deleted, _) => self.come_back(key, Verb::Undelete).await,
+                (_, true) => self.come_back(key, Verb::Widen).await,
                 _ => match roll {
-                    0 => self.describe(at, &owner, key).await,
-                    1 => self.take_away(at, &owner, key, Verb::Narrow).await,
-                    2 | 3 => self.take_away(at, &owner, key, Verb::Suspend).await,
-                    4 => self.take_away(at, &owner, key, Verb::Delete).await,
-                    5 => self.take_away(at, &owner, key, Verb::Revoke).await,
-                    6 => self.take_away(at, &owner, key, Verb::RevokeCredentials).await,
-                    7 | 8 => self.rotate(at, &owner, key).await,
-                    9 if key.watched.len() > 1 => self.end_token(at, &owner, key).await,
-                    _ => self.token(at, &owner, key).await,
+                    0 => self.describe(key).await,
+                    1 => self.take_away(key, Verb::Narrow).await,
+                    2 | 3 => self.take_away(key, Verb::Suspend).await,
+                    4 => self.take_away(key, Verb::Delete).await,
+                    5 => self.take_away(key, Verb::Revoke).await,
+                    6 => self.take_away(key, Verb::RevokeCredentials).await,
+                    7 | 8 => self.rotate(key).await,
+                    9 if key.watched.len() > 1 => self.end_token(key).await,
+                    _ => self.token(key).await,
                 },
             }
         };
-        // A key whose mutation was not answered is left as it is: in the end it looks as before or as wanted.
         self.keys.extend(kept.filter(|key| key.state != KeyState::Revoked));
     }
 
-    async fn create(&mut self, at: usize, owner: &Client) -> Option<Held> {
+    /// Does it to a key, which shall look as it says then.
+    async fn done(&mut self, verb: Verb, key: &mut Held) -> Option<Told> {
+        let sent = Sent {
+            name: key.thing.name.clone(),
+            description: key.description.clone(),
+            credential: key.credential.clone(),
+        };
+        let look = key.look();
+        let call = |to| verb.send(to, sent.clone());
+        let told = self.world.change(verb.names(), &mut key.thing, &look, &mut self.dice, call).await?;
+        key.revision = told.revision;
+        Some(told)
+    }
+
+    async fn create(&mut self) -> Option<Held> {
         self.made += 1;
-        let key_id = format!("soak{}-{}", self.number, self.made);
-        let name = format!("tenants/acme/keys/{key_id}");
-        let key = Some(Key { grants: grants(), ..Key::default() });
-        let request = CreateKeyRequest { parent: "tenants/-".to_owned(), key, key_id, ..Default::default() };
-        let look = look(KeyState::Active, "", HELD.len());
-        let mut keys = owner.keys();
-        let call = keys.create_key(timed(request, LIMIT));
-        let made = self.world.change(("CreateKey", "key.create"), at, &name, (ABSENT, &look), call).await?;
-        Some(Held {
-            name,
+        let name = format!("tenants/acme/keys/soak{}-{}", self.number, self.made);
+        let mut key = Held {
+            thing: Thing::new(&name, ABSENT),
             description: String::new(),
             state: KeyState::Active,
             is_narrow: false,
-            watched: vec![self.world.watch(&made.credential, made.revision, false)],
-            credential: made.credential,
-        })
+            credential: String::new(),
+            revision: 0,
+            watched: Vec::new(),
+        };
+        let made = self.done(Verb::Create, &mut key).await?;
+        self.equip(key, made).await
     }
 
-    async fn describe(&mut self, at: usize, owner: &Client, mut key: Held) -> Option<Held> {
-        let before = key.look();
-        key.description = format!("change {}", self.dice.roll(1_000_000));
-        let changed = Key { name: key.name.clone(), description: key.description.clone(), ..Key::default() };
-        let request = UpdateKeyRequest { key: Some(changed), update_mask: mask(&["description"]) };
-        let mut keys = owner.keys();
-        let call = keys.update_key(timed(request, LIMIT));
-        self.world.change(("UpdateKey", "key.update"), at, &key.name, (&before, &key.look()), call).await?;
+    /// Has its new credential asked about. What was shown to nobody is replaced once more.
+    async fn equip(&mut self, mut key: Held, mut told: Told) -> Option<Held> {
+        while told.secret.is_empty() {
+            told = self.done(Verb::Rotate, &mut key).await?;
+        }
+        key.watched = vec![self.world.watch(&told.secret, told.revision)];
+        key.credential = told.secret;
+        Some(key)
+    }
+
+    async fn describe(&mut self, mut key: Held) -> Option<Held> {
+        key.description = format!("change {}", self.dice.roll(1_000_000_000));
+        self.done(Verb::Describe, &mut key).await?;
         Some(key)
     }
 
     /// Takes all of it away, or what is asked for by Checks.
-    async fn take_away(&self, at: usize, owner: &Client, mut key: Held, verb: Verb) -> Option<Held> {
-        let (world, before, name) = (&self.world, key.look(), key.name.clone());
-        match verb {
-            Verb::Narrow => key.is_narrow = true,
-            Verb::Suspend => key.state = KeyState::Suspended,
-            Verb::Delete => key.state = KeyState::Deleted,
-            Verb::Revoke | Verb::RevokeCredentials => key.state = KeyState::Revoked,
-            Verb::Activate | Verb::Undelete | Verb::Widen => {}
-        }
-        let after = key.look();
-        let ways = (&*before, &*after);
-        world.ending(&key.watched);
-        let mut keys = owner.keys();
-        match verb {
-            Verb::Narrow => {
-                let changed = Key { name: name.clone(), ..Key::default() };
-                let request = UpdateKeyRequest { key: Some(changed), update_mask: mask(&["grants"]) };
-                let call = keys.update_key(timed(request, LIMIT));
-                world.change(("UpdateKey", "key.update"), at, &name, ways, call).await?;
-            }
-            Verb::Suspend => {
-                let request = SuspendKeyRequest { name: name.clone(), ..Default::default() };
-                let call = keys.suspend_key(timed(request, LIMIT));
-                world.change(("SuspendKey", "key.suspend"), at, &name, ways, call).await?;
-            }
-            Verb::Delete => {
-                let request = DeleteKeyRequest { name: name.clone(), ..Default::default() };
-                let call = keys.delete_key(timed(request, LIMIT));
-                world.change(("DeleteKey", "key.delete"), at, &name, ways, call).await?;
-            }
-            Verb::RevokeCredentials => {
-                let request =
-                    RevokeCredentialsRequest { credentials: vec![key.credential.clone()], ..Default::default() };
-                let call = keys.revoke_credentials(timed(request, LIMIT));
-                world.change(("RevokeCredentials", ""), at, &name, ways, call).await?;
-            }
-            Verb::Revoke => {
-                let request = RevokeKeyRequest { name: name.clone(), ..Default::default() };
-                let call = keys.revoke_key(timed(request, LIMIT));
-                world.change(("RevokeKey", "key.revoke"), at, &name, ways, call).await?;
-            }
-            Verb::Activate | Verb::Undelete | Verb::Widen => {}
-        }
-        world.ended(&key.watched);
+    async fn take_away(&mut self, mut key: Held, verb: Verb) -> Option<Held> {
+        key.is_narrow = verb == Verb::Narrow;
+        key.state = match verb {
+            Verb::Suspend => KeyState::Suspended,
+            Verb::Delete => KeyState::Deleted,
+            Verb::Revoke | Verb::RevokeCredentials => KeyState::Revoked,
+            _ => KeyState::Active,
+        };
+        self.world.ending(&key.watched);
+        self.done(verb, &mut key).await?;
+        self.world.ended(&key.watched);
         Some(key)
     }
 
-    async fn come_back(&self, at: usize, owner: &Client, mut key: Held, verb: Verb) -> Option<Held> {
-        let (world, before, name) = (&self.world, key.look(), key.name.clone());
-        let was_deleted = key.state == KeyState::Deleted;
+    async fn come_back(&mut self, mut key: Held, verb: Verb) -> Option<Held> {
         key.state = KeyState::Active;
         key.is_narrow = false;
-        let after = key.look();
-        let ways = (&*before, &*after);
-        world.past(&key.watched);
-        let mut keys = owner.keys();
-        let revision = match verb {
-            Verb::Activate => {
-                let request = ActivateKeyRequest { name: name.clone(), ..Default::default() };
-                let call = keys.activate_key(timed(request, LIMIT));
-                world.change(("ActivateKey", "key.activate"), at, &name, ways, call).await?.revision
-            }
-            Verb::Undelete => {
-                let request = UndeleteKeyRequest { name: name.clone(), ..Default::default() };
-                let call = keys.undelete_key(timed(request, LIMIT));
-                world.change(("UndeleteKey", "key.undelete"), at, &name, ways, call).await?.revision
-            }
-            _ => {
-                let changed = Key { name: name.clone(), grants: grants(), ..Key::default() };
-                let request = UpdateKeyRequest { key: Some(changed), update_mask: mask(&["grants"]) };
-                let call = keys.update_key(timed(request, LIMIT));
-                world.change(("UpdateKey", "key.update"), at, &name, ways, call).await?.revision
-            }
-        };
         // Tokens of what was deleted are dead for good.
-        if was_deleted {
-            let tokens = key.watched.split_off(1);
-            world.ended(&tokens);
+        if verb == Verb::Undelete {
+            key.watched.truncate(1);
         }
-        key.watched = world.back(&key.watched, revision);
+        self.world.past(&key.watched);
+        let told = self.done(verb, &mut key).await?;
+        key.watched = self.world.back(&key.watched, told.revision);
         Some(key)
     }
 
-    async fn rotate(&self, at: usize, owner: &Client, mut key: Held) -> Option<Held> {
-        let (world, look) = (&self.world, key.look());
-        world.ending(&key.watched);
-        let request = RotateKeyRequest { name: key.name.clone(), ..Default::default() };
-        let mut keys = owner.keys();
-        let call = keys.rotate_key(timed(request, LIMIT));
-        let made = world.change(("RotateKey", "key.rotate"), at, &key.name, (&look, &look), call).await?;
-        world.ended(&key.watched);
-        key.watched = vec![world.watch(&made.credential, made.revision, false)];
-        key.credential = made.credential;
-        Some(key)
+    async fn rotate(&mut self, mut key: Held) -> Option<Held> {
+        self.world.ending(&key.watched);
+        let told = self.done(Verb::Rotate, &mut key).await?;
+        self.world.ended(&key.watched);
+        self.equip(key, told).await
     }
 
-    /// A token whose making was not answered is nobody's, and the key is as before.
-    async fn token(&self, at: usize, owner: &Client, mut key: Held) -> Option<Held> {
-        let request = CreateTokenRequest { key: key.credential.clone(), ..Default::default() };
-        let mut tokens = owner.tokens();
-        let call = tokens.create_token(timed(request, LIMIT));
-        if let Some(made) = self.world.call("CreateToken", at, call).await {
-            let name = made.access_token.map(|token| token.name).unwrap_or_default();
-            self.world.acknowledge(made.revision, "token.create", &name);
-            key.watched.push(self.world.watch(&made.token, made.revision, false));
+    /// A token, opaque or a JWT, that lives for seconds or for as long as it may. One whose making was not answered is
+    /// nobody's.
+    async fn token(&mut self, mut key: Held) -> Option<Held> {
+        let world = Arc::clone(&self.world);
+        let at = world.anywhere(&mut self.dice);
+        let Some(_turn) = world.turn().await else { return Some(key) };
+        let life = if self.dice.roll(3) == 0 { seconds(2 + self.dice.roll(4) as i64) } else { None };
+        let format = if self.dice.roll(2) == 0 { TokenFormat::Jwt } else { TokenFormat::Opaque };
+        let request =
+            CreateTokenRequest { key: key.credential.clone(), ttl: life, format: format.into(), ..Default::default() };
+        // What was given back elsewhere a moment ago gets a token where that is known.
+        if world.is_known(at, key.revision).await {
+            let sent = world.now();
+            let mut tokens = world.site.owner(at).tokens();
+            if let Some(made) = world.call("CreateToken", at, tokens.create_token(timed(request, LIMIT))).await {
+                // A JWT is no mutation.
+                if format == TokenFormat::Opaque {
+                    let name = made.access_token.map(|token| token.name).unwrap_or_default();
+                    world.acknowledge(made.revision, "token.create", &name, sent);
+                }
+                let until = world.end_of(made.expire_time);
+                key.watched.push(world.watch_until(&made.token, made.revision, until));
+            }
         }
         Some(key)
     }
 
-    async fn end_token(&self, at: usize, owner: &Client, mut key: Held) -> Option<Held> {
+    async fn end_token(&mut self, mut key: Held) -> Option<Held> {
         let token = key.watched.pop()?;
-        let token = [token];
-        self.world.ending(&token);
-        let request = RevokeTokenRequest { token: token[0].text.clone() };
-        let mut tokens = owner.tokens();
-        let call = tokens.revoke_token(timed(request, LIMIT));
-        if let Some(ended) = self.world.call("RevokeToken", at, call).await {
-            self.world.acknowledge(ended.revision, "token.revoke", "");
-            self.world.ended(&token);
-        }
+        self.world.end_token(token, "token.revoke", &mut self.dice).await;
         Some(key)
     }
 }
 
-/// What takes away, and what gives back.
+/// What is done to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
+    Create,
+    Describe,
+    Rotate,
     Narrow,
     Suspend,
     Delete,
@@ -270,4 +231,76 @@ enum Verb {
     Activate,
     Undelete,
     Widen,
+}
+
+/// What a request says of the key.
+#[derive(Clone, Debug)]
+struct Sent {
+    name: String,
+    description: String,
+    credential: String,
+}
+
+impl Verb {
+    /// Its RPC, and the kind of its event.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Create => ("CreateKey", "key.create"),
+            Self::Describe | Self::Narrow | Self::Widen => ("UpdateKey", "key.update"),
+            Self::Rotate => ("RotateKey", "key.rotate"),
+            Self::Suspend => ("SuspendKey", "key.suspend"),
+            Self::Delete => ("DeleteKey", "key.delete"),
+            Self::Revoke => ("RevokeKey", "key.revoke"),
+            Self::RevokeCredentials => ("RevokeCredentials", "credential.revoke"),
+            Self::Activate => ("ActivateKey", "key.activate"),
+            Self::Undelete => ("UndeleteKey", "key.undelete"),
+        }
+    }
+
+    /// Sends it once.
+    async fn send(self, to: Attempt, sent: Sent) -> Result<Told, Status> {
+        let Attempt { owner, request_id, etag, is_done } = to;
+        let Sent { name, description, credential } = sent;
+        let mut keys = owner.keys();
+        let update = |key: Key, path| UpdateKeyRequest { key: Some(key), update_mask: mask(&[path]) };
+        match self {
+            Self::Create => {
+                let key = Some(Key { grants: grants(), ..Key::default() });
+                let key_id = name.rsplit('/').next().unwrap_or_default().to_owned();
+                let parent = "tenants/-".to_owned();
+                let request = CreateKeyRequest { parent, key, key_id, request_id, ..Default::default() };
+                keys.create_key(timed(request, LIMIT)).await.map(told)
+            }
+            Self::Describe => {
+                let request = update(Key { name, etag, description, ..Key::default() }, "description");
+                keys.update_key(timed(request, LIMIT)).await.map(told)
+            }
+            Self::Narrow | Self::Widen => {
+                let grants = if self == Self::Widen { grants() } else { Vec::new() };
+                let request = update(Key { name, etag, grants, ..Key::default() }, "grants");
+                keys.update_key(timed(request, LIMIT)).await.map(told)
+            }
+            Self::Rotate => {
+                let request = RotateKeyRequest { name, request_id, etag, ..Default::default() };
+                keys.rotate_key(timed(request, LIMIT)).await.map(told)
+            }
+            Self::Suspend => keys.suspend_key(timed(SuspendKeyRequest { name, etag }, LIMIT)).await.map(told),
+            Self::Delete => keys.delete_key(timed(DeleteKeyRequest { name, etag }, LIMIT)).await.map(told),
+            Self::Revoke => {
+                let request = RevokeKeyRequest { name, etag, ..Default::default() };
+                keys.revoke_key(timed(request, LIMIT)).await.map(told)
+            }
+            Self::RevokeCredentials => {
+                let request = RevokeCredentialsRequest { credentials: vec![credential], ..Default::default() };
+                keys.revoke_credentials(timed(request, LIMIT)).await.map(told)
+            }
+            // A key that is there is not undeleted once more, but may be activated.
+            Self::Undelete if !is_done => {
+                keys.undelete_key(timed(UndeleteKeyRequest { name, etag }, LIMIT)).await.map(told)
+            }
+            Self::Activate | Self::Undelete => {
+                keys.activate_key(timed(ActivateKeyRequest { name, etag }, LIMIT)).await.map(told)
+            }
+        }
+    }
 }

@@ -1,17 +1,24 @@
 //! What must be true once all of it is over: everything acknowledged is there, nothing else, and all serve.
 
+use super::applications::look_of_application;
+use super::changes::AFTER_AN_ERROR;
 use super::keys::{ABSENT, look};
-use super::people::{look_of_application, look_of_user};
 use super::readers::Told;
-use super::world::{Life, World};
+use super::users::look_of_user;
+use super::world::{Life, SLACK, Watched, World};
+use crate::barrier::site::PATIENCE;
 use crate::harness::process::{ended, keyward};
 use crate::harness::send;
 use crate::usage::question;
 use crate::watch::list;
 use keyward::proto::v1::check_service_client::CheckServiceClient;
 use keyward::proto::v1::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tonic::Code;
 
 /// How many Checks are asked at once.
 const BATCH: usize = 100;
@@ -74,41 +81,69 @@ async fn found(world: &World) -> BTreeMap<String, String> {
 pub(super) async fn things(world: &World) -> String {
     let found = found(world).await;
     let model = world.model.lock().clone();
-    let in_doubt = model.values().filter(|looks| looks.len() > 1).count();
     for (name, looks) in &model {
         let now = found.get(name).map_or(ABSENT, String::as_str);
-        if !looks.iter().any(|look| look == now) {
+        if *looks != [now] {
             world.wrong(format!("{name} looks like {now}, and must look like {looks:?}"));
         }
     }
-    format!("{} things are as acknowledged, of which {in_doubt} had a mutation that was not answered", model.len())
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let (repeated, found_done) = (count(&world.counts.repeated), count(&world.counts.found_done));
+    format!(
+        "{} things are as acknowledged; {repeated} mutations were sent again, {found_done} found done by then",
+        model.len()
+    )
 }
 
 /// Every credential is decided everywhere as it must: a line for the table.
 pub(super) async fn credentials(world: &World) -> String {
     let all = world.all.lock().clone();
-    let judged: Vec<_> = all.iter().filter(|one| matches!(one.life(), Life::Live | Life::Ended)).collect();
+    let now = world.now();
+    // Those that end by themselves while this is asked are nobody's.
+    let is_certain = |until: Duration| until + SLACK < now || until > now + PATIENCE;
+    let is_judged = |life| matches!(life, Life::Live | Life::Ended);
+    let judged: Vec<_> = all.iter().filter(|one| is_judged(one.life()) && one.until.is_none_or(is_certain)).collect();
+    let is_live = |one: &Watched| one.life() == Life::Live && one.until.is_none_or(|until| until > now);
     for replica in 0..world.site.replicas.len() {
         for some in judged.chunks(BATCH) {
             let asked =
                 some.iter().map(|one| CheckRequest { min_revision: one.revision, ..question(&one.text, "doc/1") });
-            let request = BatchCheckRequest { checks: asked.collect() };
-            let mut client = CheckServiceClient::new(world.site.replicas[replica].data(0));
-            let answer = client.batch_check(request).await.unwrap().into_inner();
-            for (one, answer) in some.iter().zip(answer.results) {
+            let answers = answered(world, replica, BatchCheckRequest { checks: asked.collect() }).await;
+            assert_eq!(answers.len(), some.len());
+            for (one, answer) in some.iter().zip(answers) {
                 let is_allowed = answer.decision() == Decision::Allowed;
-                if is_allowed != (one.life() == Life::Live) {
+                if is_allowed != is_live(one) {
                     let life = one.life();
                     world.wrong(format!("credential {} is {life:?}: {answer:?} at replica {replica}", one.number));
                 }
             }
         }
     }
-    let live = judged.iter().filter(|one| one.life() == Life::Live).count();
+    let live = judged.iter().filter(|one| is_live(one)).count();
     format!("{live} live and {} ended credentials are decided so at every replica", judged.len() - live)
 }
 
-/// Every acknowledged mutation has its event, and the watch has told all events once and in order: a line for the table.
+/// What a replica answers, however often it must be asked: the machine may stand still even now.
+async fn answered(world: &World, replica: usize, request: BatchCheckRequest) -> Vec<CheckResponse> {
+    let begun = world.now();
+    loop {
+        let mut client = CheckServiceClient::new(world.site.replicas[replica].data(0));
+        match client.batch_check(request.clone()).await {
+            Ok(answer) => return answer.into_inner().results,
+            Err(status) => assert!(status.code() == Code::Unavailable && world.now() < begun + PATIENCE, "{status}"),
+        }
+        sleep(AFTER_AN_ERROR).await;
+    }
+}
+
+/// Whether an event is of what has no history: a token or session, whose making may not have been answered, or what was made
+/// before anybody began.
+fn is_of_no_thing(kind: &str, revision: i64, first: i64) -> bool {
+    revision <= first || kind.starts_with("token.") || kind.starts_with("session.")
+}
+
+/// Every acknowledged mutation has its event, and every thing no others; and the watch has told all events once and in
+/// order: a line for the table.
 pub(super) async fn events(world: &World, told: &Told) -> String {
     let events = list(&world.site.root(1), "", 0).await;
     let listed: Told = events.into_iter().map(|one| (one.revision, one.kind, one.subject, one.chain)).collect();
@@ -134,10 +169,25 @@ pub(super) async fn events(world: &World, told: &Told) -> String {
             world.wrong(format!("acknowledged, and not in the log: {one:?}; there is {event:?}"));
         }
     }
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (revision, kind, subject, _) in &listed {
+        if !is_of_no_thing(kind, *revision, world.first) {
+            found.entry(subject).or_default().push(kind);
+        }
+    }
+    let histories = world.histories.lock().clone();
+    let names: BTreeSet<&str> = histories.keys().map(String::as_str).chain(found.keys().copied()).collect();
+    for name in names {
+        let (wanted, found) = (histories.get(name), found.get(name));
+        if wanted.map(Vec::as_slice) != found.map(Vec::as_slice) {
+            world.wrong(format!("{name} has the events {found:?}, and must have {wanted:?}"));
+        }
+    }
     format!(
-        "{} acknowledged mutations are among {} events, each watched once, in order",
+        "{} acknowledged mutations are among {} events, each watched once, in order; {} things have theirs and no others",
         acknowledged.len(),
-        told.len()
+        told.len(),
+        histories.len()
     )
 }
 
@@ -187,9 +237,9 @@ pub(super) async fn service(world: &World) -> String {
     if applied.iter().any(|one| *one != applied[0]) {
         world.wrong(format!("the replicas are not at one revision: {applied:?}"));
     }
-    let made = world.site.owner(1).key("tenants/-").id("last").tried().await;
-    if let Err(status) = made {
-        world.wrong(format!("nothing can be made in the end: {status}"));
+    match world.site.owner(1).key("tenants/-").id("last").tried().await {
+        Ok(_) => world.must_have("tenants/acme/keys/last", "key.create"),
+        Err(status) => world.wrong(format!("nothing can be made in the end: {status}")),
     }
     format!(
         "{} replicas answer, with a lease, at revision {:?}, and doctor exits with 0",

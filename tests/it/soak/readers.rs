@@ -40,14 +40,14 @@ pub(super) type Told = Vec<(i64, String, String, String)>;
 
 /// Watches until it is over and all up to `last` were told.
 pub(super) async fn watch(world: Arc<World>, last: tokio::sync::watch::Receiver<i64>) -> Told {
-    let mut dice = Dice(0x3a7c);
+    let dice = &mut Dice(0x3a7c);
     let mut told: Told = Vec::new();
     let is_done = |told: &Told| {
         let last = *last.borrow();
         last > 0 && told.last().is_some_and(|(revision, ..)| *revision >= last)
     };
     while !is_done(&told) {
-        let at = dice.roll(world.site.replicas.len() as u64) as usize;
+        let at = world.anywhere(dice);
         let (after_revision, after_chain) =
             told.last().map(|(revision, .., chain)| (*revision, chain.clone())).unwrap_or_default();
         let request = WatchEventsRequest { after_revision, after_chain, ..WatchEventsRequest::default() };
@@ -86,7 +86,7 @@ async fn list(world: &World, what: usize, dice: &mut Dice) {
     let mut seen = BTreeSet::new();
     let mut page_token = String::new();
     for _ in 0..PAGES {
-        let at = dice.roll(world.site.replicas.len() as u64) as usize;
+        let at = world.anywhere(dice);
         let Some(_turn) = world.turn().await else { return };
         let Some((names, next)) = page(world, what, at, page_token).await else { return };
         bump(&world.counts.pages);
