@@ -154,7 +154,7 @@ impl Reply {
 }
 
 /// What a service answers, by either way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum ReplyBody {
     /// A stream of tonic's.
     Stream(Body),
@@ -163,13 +163,8 @@ pub enum ReplyBody {
     /// That all is well.
     Trailers,
     /// Nothing more.
+    #[default]
     Over,
-}
-
-impl Default for ReplyBody {
-    fn default() -> Self {
-        Self::Over
-    }
 }
 
 impl http_body::Body for ReplyBody {

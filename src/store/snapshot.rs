@@ -54,10 +54,14 @@ pub(super) fn read_pages(transaction: DatabaseTransaction) -> Made {
     Made { made, ended: Some((reading, making)) }
 }
 
+/// What is done beside, and how it ended.
+type Beside = JoinHandle<Result<()>>;
+
 /// Pages of rows as what they stand for, as they are read.
 pub(super) struct Made {
     made: Receiver<Vec<Change>>,
-    ended: Option<(JoinHandle<Result<()>>, JoinHandle<Result<()>>)>,
+    /// Who reads and who makes, until both were waited for.
+    ended: Option<(Beside, Beside)>,
 }
 
 impl Made {
