@@ -40,9 +40,9 @@ impl Timing {
     }
 
     /// How long a connection may take to be made again. It may be longer than a statement, and must not be as short where
-    /// leases are: whoever gives up too early never has one.
+    /// leases are: whoever gives up too early never has one, and a busy machine has been seen to need more than three seconds.
     pub fn connect_timeout(self) -> Duration {
-        (self.lease / 2).max(Duration::from_secs(3))
+        (self.lease / 2).max(Duration::from_secs(5))
     }
 
     /// How long a replica sleeps between two polls unless it is told that there is something to see.

@@ -178,14 +178,13 @@ impl CheckApi {
         let Some(Path { tenant, child: None }) = Path::find(name) else {
             return Err(Error::invalid(format!("{place}tenant"), "must be of the form tenants/{tenant}"));
         };
-        match own {
-            None if tenant == "-" => {
-                Err(Error::invalid(format!("{place}tenant"), "must name a tenant, since the caller has none"))
-            }
-            Some(own) if tenant == "-" || tenant == own => Ok(Some(own)),
-            None if self.gate.index.has_tenant(tenant) => Ok(Some(tenant)),
-            Some(_) | None => Err(Error::not_found(name)),
+        if tenant == "-" {
+            return own.map(Some).ok_or_else(|| {
+                Error::invalid(format!("{place}tenant"), "must name a tenant, since the caller has none")
+            });
         }
+        let may_ask = own.is_none_or(|own| own == tenant) && self.gate.index.has_tenant(tenant);
+        if may_ask { Ok(Some(tenant)) } else { Err(Error::not_found(name)) }
     }
 }
 

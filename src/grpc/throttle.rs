@@ -5,6 +5,8 @@ use crate::error::{Error, Result};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Calls from one address, and in all.
 const PER_ADDRESS: Tempo = Tempo { per_second: 10, burst: 100 };
@@ -18,6 +20,9 @@ pub(super) struct Throttle {
     per_address: DefaultKeyedRateLimiter<String>,
     in_all: DefaultDirectRateLimiter,
     clock: DefaultClock,
+    start: Instant,
+    /// In which second after the start all addresses were last looked at.
+    looked: AtomicU64,
 }
 
 /// How often something may be.
@@ -47,14 +52,14 @@ impl Throttle {
             per_address: RateLimiter::keyed(quota(per_address)),
             in_all: RateLimiter::direct(quota(in_all)),
             clock: DefaultClock::default(),
+            start: Instant::now(),
+            looked: AtomicU64::new(0),
         }
     }
 
     /// Lets a call from `address` pass, or says when to try again.
     pub(super) fn pass(&self, address: &str) -> Result<()> {
-        if self.per_address.len() > MAX_ADDRESSES {
-            self.per_address.retain_recent();
-        }
+        self.forget();
         let refused = |limit: &str, wait| Error::Exhausted { limit: limit.to_owned(), retry_after: Some(wait) };
         self.per_address.check_key(&neighbourhood(address)).map_err(|not_until| {
             refused("calls without a credential from one address", not_until.wait_time_from(self.clock.now()))
@@ -62,6 +67,15 @@ impl Throttle {
         self.in_all
             .check()
             .map_err(|not_until| refused("calls without a credential", not_until.wait_time_from(self.clock.now())))
+    }
+
+    /// Looks at all addresses, but not for each call: once a second at most.
+    fn forget(&self) {
+        let second = self.start.elapsed().as_secs();
+        let is_first = self.looked.fetch_max(second, Ordering::Relaxed) < second;
+        if is_first && self.per_address.len() > MAX_ADDRESSES {
+            self.per_address.retain_recent();
+        }
     }
 }
 

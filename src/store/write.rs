@@ -14,6 +14,12 @@ use sea_orm::{ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, Q
 pub(super) async fn write(transaction: &DatabaseTransaction, change: &Change, is_new: bool) -> Result<()> {
     match change {
         Change::Root(root) => {
+            let kept: Vec<Vec<u8>> = root.secrets.iter().map(|secret| secret.digest.as_bytes().to_vec()).collect();
+            root_secret::Entity::delete_many()
+                .filter(root_secret::Column::Digest.is_not_in(kept))
+                .exec(transaction)
+                .await
+                .map_err(sort)?;
             for secret in &root.secrets {
                 let conflict = OnConflict::column(root_secret::Column::Digest)
                     .update_columns([root_secret::Column::RetireTime, root_secret::Column::IsRetired])

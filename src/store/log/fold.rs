@@ -5,8 +5,10 @@
 
 use super::audit::Audit;
 use super::fault::Fault;
+use crate::clock::Clock;
 use crate::domain::change::Change;
 use crate::domain::clock::Time;
+use crate::domain::key::Secret;
 use crate::error::{Error, Result};
 use crate::store::draft::SHARD;
 use crate::store::entity::{
@@ -14,6 +16,7 @@ use crate::store::entity::{
 };
 use crate::store::failure::sort;
 use crate::store::snapshot::read_pages;
+use crate::store::{read, signing};
 use sea_orm::{
     AccessMode, ColumnTrait, DbBackend, EntityTrait as _, ExprTrait as _, IsolationLevel, QueryFilter as _,
     QueryOrder as _, QuerySelect as _, TransactionTrait as _,
@@ -36,8 +39,10 @@ pub struct Compared {
 type Identity = (&'static str, String, String);
 
 impl Audit {
-    /// Compares every row with what the log says of it at `now`, and tells each fault.
-    pub async fn compare_rows(&self, now: Time, tell: &mut (dyn FnMut(Fault) + Send)) -> Result<Compared> {
+    /// Compares every row with what the log says of it, and tells each fault; `clock` says what may have been swept.
+    ///
+    /// The rows are read in one transaction, as a backup reads them: while it lasts, PostgreSQL keeps what is replaced.
+    pub async fn compare_rows(&self, clock: &Clock, tell: &mut (dyn FnMut(Fault) + Send)) -> Result<Compared> {
         let transaction = match self.db.get_database_backend() {
             DbBackend::Sqlite => self.db.begin().await,
             _ => {
@@ -52,11 +57,11 @@ impl Audit {
         let mut pages = read_pages(transaction);
         while let Some(page) = pages.next().await? {
             for rows in page.chunks(STRIDE) {
-                compared.untold = compared.untold.saturating_add(self.compare(rows, tell).await?);
+                compared.untold = compared.untold.saturating_add(self.compare(rows, clock.now(), tell).await?);
                 compared.rows = compared.rows.saturating_add(rows.len() as u64);
             }
         }
-        self.missing(head.rev, now, tell).await?;
+        self.missing(head.rev, clock, tell).await?;
         Ok(compared)
     }
 
@@ -66,7 +71,7 @@ impl Audit {
     }
 
     /// Compares rows, which come as what they stand for; how many of them the log has nothing to say of.
-    async fn compare(&self, rows: &[Change], tell: &mut (dyn FnMut(Fault) + Send)) -> Result<u64> {
+    async fn compare(&self, rows: &[Change], now: Time, tell: &mut (dyn FnMut(Fault) + Send)) -> Result<u64> {
         let revisions: BTreeSet<i64> = rows.iter().map(Change::revision).collect();
         let names: Vec<String> = rows.iter().map(Change::entity).collect();
         let logged = ledger_change::Entity::find()
@@ -87,7 +92,7 @@ impl Audit {
         for row in rows {
             let (revision, name) = (row.revision(), row.entity());
             match by_place.get(&(revision, name.clone())) {
-                Some(payload) if serde_json::from_str::<Change>(payload).is_ok_and(|logged| logged == *row) => {}
+                Some(payload) if serde_json::from_str(payload).is_ok_and(|logged| says(&logged, row, now)) => {}
                 Some(_) => tell(Fault::Row { name, revision }),
                 None if revision <= floor => untold = untold.saturating_add(1),
                 None => tell(Fault::RowUnlogged { name, revision }),
@@ -97,7 +102,7 @@ impl Audit {
     }
 
     /// Looks for things that the log has, up to `last`, and that have no row, or one of an earlier revision.
-    async fn missing(&self, last: i64, now: Time, tell: &mut (dyn FnMut(Fault) + Send)) -> Result<()> {
+    async fn missing(&self, last: i64, clock: &Clock, tell: &mut (dyn FnMut(Fault) + Send)) -> Result<()> {
         let mut place = (self.floor().await?, i32::MAX);
         loop {
             use ledger_change::Column;
@@ -123,6 +128,8 @@ impl Audit {
                 }
             }
             let rows = self.revisions(&newest).await?;
+            // Afterwards: what was swept meanwhile is known to be.
+            let now = clock.now();
             for (identity, (revision, change)) in newest {
                 match rows.get(&identity) {
                     Some(row) if *row >= revision => {}
@@ -163,11 +170,25 @@ impl Audit {
         let select = select.filter(tenant::Column::Id.is_in(tenants));
         let rows: Vec<(String, i64)> = select.into_tuple().all(&self.db).await.map_err(sort)?;
         found.extend(rows.into_iter().map(|(id, revision)| (("tenant", id, String::new()), revision)));
-        // There are few of these, and they are compared as a whole.
-        let few = things.iter().filter(|((kind, ..), _)| matches!(*kind, "root" | "signing_key"));
-        found.extend(few.map(|(identity, (revision, _))| (identity.clone(), *revision)));
+        // There are few of these.
+        let root = read::root(&self.db).await?.map(Change::Root);
+        let signing = signing::keys(&self.db).await?.into_iter().map(Change::SigningKey);
+        found.extend(root.into_iter().chain(signing).map(|change| {
+            let (kind, tenant, id) = change.identity();
+            ((kind, tenant.to_owned(), id.to_owned()), change.revision())
+        }));
         Ok(found)
     }
+}
+
+/// Whether a row is what the log says of it.
+fn says(logged: &Change, row: &Change, now: Time) -> bool {
+    let (Change::Root(logged), Change::Root(row)) = (logged, row) else { return logged == row };
+    // Older servers left the rows of root's secrets that it had forgotten.
+    let is_listed = |secret: &&Secret| logged.secrets.iter().any(|listed| listed.digest == secret.digest);
+    let has_retired = |secret: &&Secret| secret.retirement.is_some_and(|retirement| retirement.has_come(now));
+    let secrets = row.secrets.iter().filter(|secret| is_listed(secret) || !has_retired(secret));
+    logged.revision == row.revision && secrets.eq(&logged.secrets)
 }
 
 /// Whether its row may have been deleted since nobody knows it any more.

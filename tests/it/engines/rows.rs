@@ -4,10 +4,10 @@ use super::server::server;
 use super::{Fresh, On, on_every_engine};
 use crate::harness::{TestServer, mask, seconds, send};
 use keyward::clock::Clock;
-use keyward::domain::clock::Time;
+use keyward::desk::root;
 use keyward::proto::v1::import_keys_entry::Material;
 use keyward::proto::v1::*;
-use keyward::store::{Audit, Compared, Fault};
+use keyward::store::{Audit, Compared, Fault, Store};
 use std::time::Duration;
 
 on_every_engine! {
@@ -20,10 +20,10 @@ const IMPORTED: i64 = 60;
 /// Longer than tokens and sessions are remembered.
 const LATER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-async fn compared(fresh: &Fresh, now: Time) -> (Vec<Fault>, Compared) {
+async fn compared(fresh: &Fresh, clock: &Clock) -> (Vec<Fault>, Compared) {
     let audit = Audit::open(&fresh.url).await.unwrap();
     let mut faults = Vec::new();
-    let compared = audit.compare_rows(now, &mut |fault| faults.push(fault)).await.unwrap();
+    let compared = audit.compare_rows(clock, &mut |fault| faults.push(fault)).await.unwrap();
     audit.close().await.unwrap();
     (faults, compared)
 }
@@ -100,8 +100,19 @@ async fn everything(server: &TestServer, fresh: &Fresh) {
     }
     send!(server.root().tenants(), suspend_tenant, SuspendTenantRequest { name: "tenants/held" }).unwrap();
     send!(server.root().tenants(), delete_tenant, DeleteTenantRequest { name: "tenants/over" }).unwrap();
-    let (faults, _) = compared(fresh, Clock::default().now()).await;
+    let (faults, _) = compared(fresh, &Clock::default()).await;
     assert_eq!(faults, [], "beside a server that has it open");
+}
+
+/// So often, and so long apart, that its oldest secrets are forgotten.
+async fn rotate_root(fresh: &Fresh) {
+    let clock = Clock::default();
+    let store = Store::open(&fresh.url, clock.clone()).await.unwrap();
+    for _ in 0..3 {
+        clock.advance(LATER);
+        root::rotate(&store, async |_| Ok(())).await.unwrap();
+    }
+    store.close().await.unwrap();
 }
 
 async fn a_row_that_was_changed_behind_the_log_is_found_and_named(on: On) {
@@ -109,8 +120,9 @@ async fn a_row_that_was_changed_behind_the_log_is_found_and_named(on: On) {
     let mut running = server(&fresh).await;
     everything(&running, &fresh).await;
     running.stop().await;
-    let now = Clock::default().now();
-    let (faults, whole) = compared(&fresh, now).await;
+    rotate_root(&fresh).await;
+    let clock = Clock::default();
+    let (faults, whole) = compared(&fresh, &clock).await;
     assert_eq!((faults, whole.untold), (vec![], 0));
     assert!(whole.rows > 60, "{whole:?}");
 
@@ -145,16 +157,16 @@ async fn a_row_that_was_changed_behind_the_log_is_found_and_named(on: On) {
     ];
     for (edit, back, words) in edits {
         fresh.execute(edit).await;
-        let (faults, _) = compared(&fresh, now).await;
+        let (faults, _) = compared(&fresh, &clock).await;
         assert_eq!(faults.len(), 1, "{edit}: {faults:?}");
         assert!(faults[0].to_string().starts_with(&words), "{edit}: {}", faults[0]);
         fresh.execute(back).await;
-        assert_eq!(compared(&fresh, now).await, (vec![], whole), "{back}");
+        assert_eq!(compared(&fresh, &clock).await, (vec![], whole), "{back}");
     }
 
     // A row of another revision than its last, and one that is gone.
     fresh.execute("UPDATE api_key SET revision = revision - 1 WHERE id = 'two'").await;
-    let (faults, _) = compared(&fresh, now).await;
+    let (faults, _) = compared(&fresh, &clock).await;
     let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told.iter().all(|fault| fault.starts_with("the row of tenants/acme/keys/two was ")), "{told:?}");
@@ -164,21 +176,29 @@ async fn a_row_that_was_changed_behind_the_log_is_found_and_named(on: On) {
     for gone in ["DELETE FROM access_token", "DELETE FROM user_session"] {
         fresh.execute(gone).await;
     }
-    let (faults, _) = compared(&fresh, now).await;
+    let (faults, _) = compared(&fresh, &clock).await;
     assert!(faults.len() >= 5 && faults.iter().all(|fault| matches!(fault, Fault::RowGone { .. })), "{faults:?}");
     // What nobody knows any more may be swept away.
-    assert_eq!(compared(&fresh, now.after(LATER)).await.0, []);
+    let later = Clock::default();
+    later.advance(LATER);
+    assert_eq!(compared(&fresh, &later).await.0, []);
     fresh.execute("DELETE FROM api_key_secret WHERE key_id = 'back'").await;
     fresh.execute("DELETE FROM api_key WHERE id = 'back'").await;
-    let (faults, _) = compared(&fresh, now.after(LATER)).await;
+    let (faults, _) = compared(&fresh, &later).await;
     assert!(
         matches!(faults.as_slice(), [Fault::RowGone { name, .. }] if name == "tenants/acme/keys/back"),
         "{faults:?}"
     );
 
+    // The root credential before the last, put back.
+    fresh.execute("DELETE FROM root_secret WHERE retire_time IS NULL").await;
+    let (faults, _) = compared(&fresh, &later).await;
+    let is_roots = |fault: &&Fault| matches!(fault, Fault::RowBehind { name, .. } if name == "root");
+    assert_eq!(faults.iter().filter(is_roots).count(), 1, "{faults:?}");
+
     // Of what the log has not got any more nothing is said, and that is told.
     fresh.execute("UPDATE ledger_head SET floor_rev = rev").await;
     fresh.execute("DELETE FROM ledger_change").await;
-    let (faults, pruned) = compared(&fresh, now.after(LATER)).await;
+    let (faults, pruned) = compared(&fresh, &later).await;
     assert_eq!((faults, pruned.untold), (vec![], pruned.rows));
 }
