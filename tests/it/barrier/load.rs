@@ -65,11 +65,14 @@ fn bump(count: &AtomicU64) {
     count.fetch_add(1, Ordering::Relaxed);
 }
 
+const THROTTLED: &str = "calls without a credential";
+
 /// What a client does again.
 fn is_worth_another_try(status: &Status) -> bool {
     // A process that is killed breaks off in ways that h2 has several names for.
     let codes = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown, Code::Internal];
-    codes.contains(&status.code())
+    // Who asks again without a pause, and without a credential, is told to wait.
+    codes.contains(&status.code()) || (status.code() == Code::ResourceExhausted && status.message().contains(THROTTLED))
 }
 
 impl Load {
