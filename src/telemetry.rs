@@ -248,4 +248,4 @@ impl Drop for Telemetry {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,6 +8,7 @@
 mod cell;
 mod entry;
 mod holder;
+mod lines;
 mod prepare;
 mod shared;
 mod signing;

@@ -19,8 +19,9 @@ fn started() -> Telemetry {
     Telemetry::start(&config(|_| ())).unwrap()
 }
 
+/// Keeps what is written.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(pub(crate) Arc<Mutex<Vec<u8>>>);
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -48,8 +49,9 @@ fn the_most_that_is_looked_at_is_what_was_asked_for() {
     assert_eq!(subscriber.max_level_hint(), Some(Level::INFO.into()), "our own spans are of this level");
 }
 
+/// Keeps the spans that are exported.
 #[derive(Clone, Debug, Default)]
-struct Exported(Arc<Mutex<Vec<SpanData>>>);
+pub(crate) struct Exported(pub(crate) Arc<Mutex<Vec<SpanData>>>);
 
 impl SpanExporter for Exported {
     async fn export(&self, batch: Vec<SpanData>) -> opentelemetry_sdk::error::OTelSdkResult {

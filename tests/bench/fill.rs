@@ -11,20 +11,19 @@ use keyward::domain::user::{Role, User};
 use keyward::store::{Entry, Store};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use std::path::Path;
 use uuid::Uuid;
 
 /// How many keys one mutation brings, as an import does.
 const BATCH: usize = 1000;
 
-/// The store in the file `path`.
-pub(crate) async fn open(path: &Path) -> Store {
-    Store::open(&format!("sqlite:{}", path.display()), Clock::default()).await.expect("a store")
+/// The store at `url`.
+pub(crate) async fn open(url: &str) -> Store {
+    Store::open(url, Clock::default()).await.expect("a store")
 }
 
 /// Writes so many keys, each with what `grants` says of its number. They are of `tenants/acme/users/ada`.
-pub(crate) async fn fill(path: &Path, count: usize, grants: impl Fn(usize) -> Vec<Grant>) {
-    let store = open(path).await;
+pub(crate) async fn fill(url: &str, count: usize, grants: impl Fn(usize) -> Vec<Grant>) {
+    let store = open(url).await;
     let tenant = TenantId::find("acme").expect("an id");
     let owner = UserId::find("ada").expect("an id");
     commit(&store, |_| {

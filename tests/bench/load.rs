@@ -1,10 +1,20 @@
 //! How long a start with many keys takes until it serves, beside the bare driver reading the same rows into a vector. Run
-//! by `cargo bench --bench load`; `-- 1000000` says how many keys (100,000 if nothing is said), and a folder after it
-//! where the database is kept for the next time.
+//! by `cargo bench --bench load`; `-- 1000000` says how many keys (100,000 if nothing is said), `postgres` has them in a
+//! PostgreSQL of its own instead of SQLite, and another word is a folder where SQLite's file is kept for the next time.
 
-#![expect(clippy::expect_used, reason = "a bench may panic")]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a bench may panic")]
 
 mod fill;
+
+/// What starts a PostgreSQL for the tests starts one here.
+#[allow(dead_code, clippy::allow_attributes, reason = "the tests use more of it")]
+#[path = "."]
+mod harness {
+    #[path = "../it/harness/daemon.rs"]
+    pub(crate) mod daemon;
+    #[path = "../it/harness/postgres.rs"]
+    pub(crate) mod postgres;
+}
 
 use fill::{fill, open};
 use keyward::check::Index;
@@ -12,22 +22,28 @@ use keyward::clock::Clock;
 use keyward::config::{Config, ServeArgs};
 use keyward::domain::grant::Grant;
 use keyward::server::Server;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{ConnectOptions as _, Row as _};
-use std::path::{Path, PathBuf};
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection as _, Row as _, TypeInfo as _, ValueRef as _};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio_stream::StreamExt as _;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
-    let count: usize = words.next().map_or(100_000, |word| word.parse().expect("how many keys"));
-    let kept = words.next().map(PathBuf::from);
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let count: usize = words.first().map_or(100_000, |word| word.parse().expect("how many keys"));
+    let postgres = words.iter().any(|word| word == "postgres").then(|| harness::postgres::start(&[]));
+    let kept = words.get(1).filter(|_| postgres.is_none()).map(PathBuf::from);
     let passing = tempfile::TempDir::new().expect("a folder");
     let path = kept.as_deref().unwrap_or(passing.path()).join("keyward.db");
+    let url = match &postgres {
+        Some(postgres) => harness::postgres::database_on(postgres).await,
+        None => format!("sqlite:{}", path.display()),
+    };
     let begun = Instant::now();
     if !path.exists() {
-        fill(&path, count, |number| {
+        fill(&url, count, |number| {
             let resource = format!("docs/{}", number % 100);
             vec![Grant::Resources { resource, actions: vec!["read".to_owned()] }]
         })
@@ -35,16 +51,16 @@ async fn main() {
         println!("{count} keys written in {:.1?}", begun.elapsed());
     }
     // The first reading is that of a cold cache.
-    let _cold = bare(&path).await;
-    let bare = fastest(async || bare(&path).await).await;
+    let _cold = bare(&url).await;
+    let bare = fastest(async || bare(&url).await).await;
     println!("{:<44}{:>9.2} s", "the bare driver reads the rows", bare.as_secs_f64());
     let told = |what: &str, time: Duration| {
         println!("{what:<44}{:>9.2} s{:>8.2} times", time.as_secs_f64(), time.as_secs_f64() / bare.as_secs_f64());
     };
-    told("rows as changes", fastest(async || snapshot(&path, None).await).await);
-    told("and into the index", fastest(async || snapshot(&path, Some(Index::default())).await).await);
-    told("the last revisions verified", fastest(async || verify(&path).await).await);
-    told("from start to serving", fastest(async || start(&path).await).await);
+    told("rows as changes", fastest(async || snapshot(&url, None).await).await);
+    told("and into the index", fastest(async || snapshot(&url, Some(Index::default())).await).await);
+    told("the last revisions verified", fastest(async || verify(&url).await).await);
+    told("from start to serving", fastest(async || start(&url).await).await);
 }
 
 /// The least of three, since whatever else runs only adds.
@@ -57,26 +73,45 @@ async fn fastest(run: impl AsyncFn() -> Duration) -> Duration {
 }
 
 /// Reads all columns of all keys and secrets, in the order of their tables.
-async fn bare(path: &Path) -> Duration {
-    let mut connection: SqliteConnection =
-        SqliteConnectOptions::new().filename(path).disable_statement_logging().connect().await.expect("a connection");
-    let begun = Instant::now();
-    let (mut keys, mut secrets) = (Vec::new(), Vec::new());
-    {
-        let mut rows = sqlx::query("SELECT * FROM api_key").fetch(&mut connection);
-        while let Some(row) = rows.next().await {
-            keys.push(values(&row.expect("a row")));
-        }
+async fn bare(url: &str) -> Duration {
+    macro_rules! value {
+        ($row:ident, $place:ident) => {{
+            let raw = $row.try_get_raw($place).expect("a column");
+            let (kind, is_null) = (raw.type_info().name().to_owned(), raw.is_null());
+            drop(raw);
+            match kind.as_str() {
+                _ if is_null => Value::Null,
+                "TEXT" | "VARCHAR" => Value::Text($row.get($place)),
+                "BLOB" | "BYTEA" => Value::Bytes($row.get($place)),
+                "INTEGER" | "INT8" | "BIGINT" => Value::Number($row.get($place)),
+                "INT4" => Value::Number($row.get::<i32, _>($place).into()),
+                "BOOL" | "BOOLEAN" => Value::Number($row.get::<bool, _>($place).into()),
+                other => panic!("a column of type {other}"),
+            }
+        }};
     }
-    {
-        let mut rows = sqlx::query("SELECT * FROM api_key_secret").fetch(&mut connection);
-        while let Some(row) = rows.next().await {
-            secrets.push(values(&row.expect("a row")));
-        }
+    macro_rules! read {
+        ($connection:ty) => {{
+            let mut connection = <$connection>::connect(url).await.expect("a connection");
+            let begun = Instant::now();
+            let mut tables = [Vec::new(), Vec::new()];
+            for (table, rows) in ["SELECT * FROM api_key", "SELECT * FROM api_key_secret"].into_iter().zip(&mut tables)
+            {
+                let mut found = sqlx::query(table).fetch(&mut connection);
+                while let Some(row) = found.next().await {
+                    let row = row.expect("a row");
+                    let values: Vec<Value> = (0..row.len()).map(|place| value!(row, place)).collect();
+                    assert!(values.iter().map(Value::size).sum::<usize>() > 0, "an empty row");
+                    rows.push(values);
+                }
+            }
+            let [keys, secrets] = tables;
+            let time = begun.elapsed();
+            assert!(keys.len() == secrets.len(), "each key has one secret");
+            time
+        }};
     }
-    let time = begun.elapsed();
-    assert!(keys.len() == secrets.len(), "each key has one secret");
-    time
+    if url.starts_with("sqlite:") { read!(SqliteConnection) } else { read!(PgConnection) }
 }
 
 /// What a column holds.
@@ -98,25 +133,8 @@ impl Value {
     }
 }
 
-fn values(row: &SqliteRow) -> Vec<Value> {
-    use sqlx::{TypeInfo as _, ValueRef as _};
-    let value = |place: usize| {
-        let raw = row.try_get_raw(place).expect("a column");
-        let kind = raw.type_info().name().to_owned();
-        match kind.as_str() {
-            _ if raw.is_null() => Value::Null,
-            "TEXT" => Value::Text(row.get(place)),
-            "BLOB" => Value::Bytes(row.get(place)),
-            _ => Value::Number(row.get_unchecked(place)),
-        }
-    };
-    let values: Vec<Value> = (0..row.len()).map(value).collect();
-    assert!(values.iter().map(Value::size).sum::<usize>() > 0, "an empty row");
-    values
-}
-
-async fn snapshot(path: &Path, index: Option<Index>) -> Duration {
-    let store = open(path).await;
+async fn snapshot(url: &str, index: Option<Index>) -> Duration {
+    let store = open(url).await;
     let begun = Instant::now();
     let mut count = 0;
     store
@@ -134,8 +152,8 @@ async fn snapshot(path: &Path, index: Option<Index>) -> Duration {
     time
 }
 
-async fn verify(path: &Path) -> Duration {
-    let store = open(path).await;
+async fn verify(url: &str) -> Duration {
+    let store = open(url).await;
     let begun = Instant::now();
     store.verify(10_000, 50_000).await.expect("a whole ledger");
     let time = begun.elapsed();
@@ -143,9 +161,9 @@ async fn verify(path: &Path) -> Duration {
     time
 }
 
-async fn start(path: &Path) -> Duration {
+async fn start(url: &str) -> Duration {
     let args = ServeArgs {
-        database_url: Some(format!("sqlite:{}", path.display()).into()),
+        database_url: Some(url.to_owned().into()),
         data_addr: Some("127.0.0.1:0".to_owned()),
         admin_addr: Some("127.0.0.1:0".to_owned()),
         ops_addr: Some("127.0.0.1:0".to_owned()),

@@ -1,14 +1,13 @@
 //! Starts that are refused, each in words that name the setting, the file and what is wrong with it, before anything is
 //! bound; and a crash, which leaves nothing behind.
 
-use crate::harness::process::{Process, ended, keyward, serve};
+use crate::harness::process::{Process, ended, keyward, limited, serve};
 use crate::harness::{Client, postgres, resources};
 use crate::transport::{Authority, Files};
 use keyward::proto::v1::*;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::process::Command;
 
 /// A server that may not start: its listeners are taken already, and so whoever tries to bind one says that instead.
@@ -110,20 +109,6 @@ async fn a_master_key_file_that_cannot_be_used_is_refused_on_every_engine() {
     }
 }
 
-/// Starts it where it may leave a core, as large as it likes.
-fn with_cores(command: &Command, folder: &Path) -> Command {
-    let mut limited = Command::new("bash");
-    limited.current_dir(folder).args(["-c", "ulimit -c unlimited && exec \"$@\"", "bash"]);
-    limited.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    limited
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_leaves_no_core_and_no_secret_behind() {
     const PASSWORD: &str = "canary-of-a-mail-server";
@@ -132,7 +117,10 @@ async fn a_crash_leaves_no_core_and_no_secret_behind() {
     let mut command = serve(&folder.path().join("keyward.db"));
     command.arg("--root-key-file").arg(folder.path().join("root.key")).args(["--log", "debug"]);
     command.env("KEYWARD_SMTP_URL", format!("smtps://kay:{PASSWORD}@127.0.0.1:1"));
-    let server = Process::launch(with_cores(&command, folder.path()));
+    // Where it may leave a core, as large as it likes.
+    let mut command = limited(&command, "-c unlimited");
+    command.current_dir(folder.path());
+    let server = Process::launch(command);
     let root = std::fs::read_to_string(folder.path().join("root.key")).unwrap().trim().to_owned();
     let client = Client::at(server.admin(), &root);
     let owner = User { email: "ana@acme.example".to_owned(), ..User::default() };

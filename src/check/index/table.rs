@@ -5,6 +5,7 @@
 
 use super::entry::{At, Entry, Place, TokenEntry};
 use super::holder::HolderEntry;
+use super::lines::Lines;
 use crate::domain::credential::Digest;
 use crate::domain::name::Collection;
 use hashbrown::hash_table::Entry as Slot;
@@ -53,24 +54,21 @@ fn put<T>(
 }
 
 /// What each digest leads to.
+///
+/// INVARIANT: within one view a digest is in one half at most.
 #[derive(Debug)]
 pub(super) struct Credentials {
-    shards: Box<[RwLock<CredentialShard>]>,
-    hasher: DefaultHashBuilder,
-}
-
-/// INVARIANT: a digest is in one of them at most.
-#[derive(Debug, Default)]
-struct CredentialShard {
     /// By the digest of their newest secret.
-    newest: HashTable<Arc<HolderEntry>>,
-    /// Tokens, root, and by their earlier secrets holders again.
-    others: HashMap<Digest, Entry>,
+    newest: Box<[RwLock<Lines<HolderEntry>>]>,
+    /// Tokens, root, and by their earlier secrets holders again. Apart, so that the half that every Check looks at is
+    /// small.
+    others: Box<[RwLock<HashMap<Digest, Entry>>]>,
+    hasher: DefaultHashBuilder,
 }
 
 impl Default for Credentials {
     fn default() -> Self {
-        Self { shards: shards(), hasher: DefaultHashBuilder::default() }
+        Self { newest: shards(), others: shards(), hasher: DefaultHashBuilder::default() }
     }
 }
 
@@ -89,10 +87,11 @@ impl Credentials {
     /// What a digest leads to. Cloned, so that nobody waits for this reader to have decided.
     pub(super) fn get(&self, digest: &Digest) -> Option<Entry> {
         let hash = hash_of(&self.hasher, digest);
-        let shard = self.shards.get(shard_of(hash))?.read();
-        match shard.newest.find(hash, |holder| holder.is_newest(digest)) {
-            Some(holder) => Some(Entry::Holder(Arc::clone(holder))),
-            None => shard.others.get(digest).cloned(),
+        let shard = shard_of(hash);
+        let newest = self.newest.get(shard)?.read().find(hash, |holder| holder.is_newest(digest)).cloned();
+        match newest {
+            Some(holder) => Some(Entry::Holder(holder)),
+            None => self.others.get(shard)?.read().get(digest).cloned(),
         }
     }
 
@@ -103,10 +102,11 @@ impl Credentials {
             add(&mut room, shard_of(hash_of(&self.hasher, digest)), is_newest_of(entry, digest));
         }
         for (shard, (newest, others)) in room {
-            if let Some(shard) = self.shards.get(shard) {
-                let mut shard = shard.write();
-                shard.newest.reserve(newest, |holder| hash_of(&self.hasher, holder.newest()));
-                shard.others.reserve(others);
+            if let Some(shard) = self.newest.get(shard) {
+                shard.write().reserve(newest, |holder| hash_of(&self.hasher, holder.newest()));
+            }
+            if let Some(shard) = self.others.get(shard) {
+                shard.write().reserve(others);
             }
         }
     }
@@ -114,16 +114,17 @@ impl Credentials {
     /// Puts in what `digest` leads to, for which there is room, and gives back what it led to before.
     pub(super) fn insert(&self, digest: &Digest, entry: &Entry) -> Option<Entry> {
         let hash = hash_of(&self.hasher, digest);
-        let mut shard = self.shards.get(shard_of(hash))?.write();
+        let shard = shard_of(hash);
+        let (newest, others) = (self.newest.get(shard)?, self.others.get(shard)?);
         match entry {
             Entry::Holder(holder) if holder.is_newest(digest) => {
-                let rehash = |holder: &Arc<HolderEntry>| hash_of(&self.hasher, holder.newest());
-                let before = put(&mut shard.newest, hash, holder, |holder| holder.is_newest(digest), rehash);
-                before.map(Entry::Holder).or_else(|| shard.others.remove(digest))
+                let rehash = |holder: &HolderEntry| hash_of(&self.hasher, holder.newest());
+                let before = newest.write().put(hash, holder, |holder| holder.is_newest(digest), rehash);
+                before.map(Entry::Holder).or_else(|| others.write().remove(digest))
             }
             Entry::Holder(_) | Entry::Root { .. } | Entry::Token(_) => {
-                let before = shard.others.insert(*digest, entry.clone());
-                before.or_else(|| shard.remove_newest(hash, digest))
+                let before = others.write().insert(*digest, entry.clone());
+                before.or_else(|| remove_newest(newest, hash, digest))
             }
         }
     }
@@ -131,22 +132,24 @@ impl Credentials {
     /// Takes out what `digest` leads to.
     pub(super) fn remove(&self, digest: &Digest) -> Option<Entry> {
         let hash = hash_of(&self.hasher, digest);
-        let mut shard = self.shards.get(shard_of(hash))?.write();
-        shard.remove_newest(hash, digest).or_else(|| shard.others.remove(digest))
+        let shard = shard_of(hash);
+        remove_newest(self.newest.get(shard)?, hash, digest).or_else(|| self.others.get(shard)?.write().remove(digest))
     }
 
     /// Takes everything out, into one that is `empty`.
     pub(super) fn empty_into(&self, empty: &Self) {
-        for (mine, theirs) in self.shards.iter().zip(&empty.shards) {
-            std::mem::swap(&mut *mine.write(), &mut *theirs.write());
-        }
+        swap_all(&self.newest, &empty.newest);
+        swap_all(&self.others, &empty.others);
     }
 }
 
-impl CredentialShard {
-    fn remove_newest(&mut self, hash: u64, digest: &Digest) -> Option<Entry> {
-        let slot = self.newest.find_entry(hash, |holder| holder.is_newest(digest)).ok()?;
-        Some(Entry::Holder(slot.remove().0))
+fn remove_newest(newest: &RwLock<Lines<HolderEntry>>, hash: u64, digest: &Digest) -> Option<Entry> {
+    newest.write().remove(hash, |holder| holder.is_newest(digest)).map(Entry::Holder)
+}
+
+fn swap_all<T>(mine: &[RwLock<T>], theirs: &[RwLock<T>]) {
+    for (mine, theirs) in mine.iter().zip(theirs) {
+        std::mem::swap(&mut *mine.write(), &mut *theirs.write());
     }
 }
 
@@ -231,8 +234,6 @@ impl Things {
 
     /// Takes everything out, into one that is `empty`.
     pub(super) fn empty_into(&self, empty: &Self) {
-        for (mine, theirs) in self.shards.iter().zip(&empty.shards) {
-            std::mem::swap(&mut *mine.write(), &mut *theirs.write());
-        }
+        swap_all(&self.shards, &empty.shards);
     }
 }

@@ -2,13 +2,13 @@ use super::*;
 use crate::config::{Config, ServeArgs};
 use crate::proto;
 use crate::telemetry::Telemetry;
+use crate::telemetry::tests::{Exported, Lines};
 use axum::body::Bytes;
 use http_body::Frame;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io::Write;
 use std::sync::Mutex;
 use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
@@ -350,19 +350,6 @@ async fn an_administrative_call_has_an_id_and_a_check_has_none() {
     }
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_line_in_the_log_tells_of_the_call_and_not_what_was_said() {
     let observed = Observed::new();
@@ -392,16 +379,6 @@ async fn a_line_in_the_log_tells_of_the_call_and_not_what_was_said() {
         assert!(words.iter().all(|word| line.contains(word)), "{line}");
     }
     assert!(!text.contains("canary"), "{text}");
-}
-
-#[derive(Clone, Debug, Default)]
-struct Exported(Arc<Mutex<Vec<SpanData>>>);
-
-impl SpanExporter for Exported {
-    async fn export(&self, batch: Vec<SpanData>) -> opentelemetry_sdk::error::OTelSdkResult {
-        self.0.lock().unwrap().extend(batch);
-        Ok(())
-    }
 }
 
 #[tokio::test]

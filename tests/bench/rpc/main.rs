@@ -2,7 +2,7 @@
 //! counts. Every server is a process of its own on the first core, the load comes from the second, every reply is looked
 //! at. Run by `cargo bench --bench rpc`; `-- 10000` says how many keys there are (a million if nothing is said; their
 //! database is kept below `target/` for the next time), and words after it which of the tables are made: `calls`,
-//! `latency`, `batches`, `proxies`, `writes`.
+//! `latency` (`latency FILE.svg` has it drawn there), `batches`, `proxies`, `writes`.
 
 #![expect(
     clippy::expect_used,
@@ -19,13 +19,17 @@ mod echo;
 mod fill;
 mod load;
 mod peers;
+#[path = "../plot.rs"]
+mod plot;
 mod servers;
 mod wire;
 mod world;
 mod writer;
 
 use load::{Block, Way};
+use plot::{Line, svg};
 use servers::{Other, used};
+use std::path::Path;
 use std::time::Duration;
 use wire::{Script, Wire};
 use world::World;
@@ -172,7 +176,8 @@ async fn run(core: Option<usize>, words: &[String]) {
         calls(&trio).await;
     }
     if is_wanted("latency") {
-        latency(&trio).await;
+        let drawing = tables.iter().find(|word| word.ends_with(".svg"));
+        latency(&trio, drawing.map(Path::new)).await;
     }
     if is_wanted("batches") {
         batches(&data, &keyward, &world).await;
@@ -227,15 +232,17 @@ async fn calls(trio: &[Subject; 3]) {
     }
 }
 
-/// Of what the slowest takes, a tenth, a half and eight tenths.
-async fn latency(trio: &[Subject; 3]) {
+/// At a tenth and more of what the slowest takes.
+async fn latency(trio: &[Subject; 3], drawing: Option<&Path>) {
     let most = closed(trio, (8, 1), Way::Calls).await.iter().map(Sum::rate).fold(f64::MAX, f64::min);
     println!("\nBy the clock, 8 connections; the latency counts from when a call was to be made\n");
     println!(
         "| calls/s | median µs | echo 1 | default | 99th µs | echo 1 | default | median / echo 1 | 99th / echo 1 |"
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
-    for share in [0.1, 0.5, 0.8] {
+    let mut lines =
+        ["Check", "bare echo, one thread", "bare echo, default runtime"].map(|name| Line { name, points: Vec::new() });
+    for share in [0.1, 0.2, 0.35, 0.5, 0.65, 0.8] {
         let mut sums = open(trio, 8, most * share, async |_| ()).await;
         let [check, echo, default] = &mut sums[..] else { unreachable!("three") };
         let medians = [check.latency(500), echo.latency(500), default.latency(500)];
@@ -252,6 +259,12 @@ async fn latency(trio: &[Subject; 3]) {
             medians[0] / medians[1],
             late[0] / late[1]
         );
+        for (line, median) in lines.iter_mut().zip(medians) {
+            line.points.push((most * share, median));
+        }
+    }
+    if let Some(path) = drawing {
+        std::fs::write(path, svg("One unary Check", "calls a second", "median, µs", &lines)).expect("a place to draw");
     }
 }
 
@@ -273,7 +286,7 @@ async fn batches(data: &str, keyward: &Other, world: &World) {
 }
 
 /// Check at half load, with and without somebody who writes.
-async fn writes(core: Option<usize>, check: &Subject, admin: &str, folder: &std::path::Path) {
+async fn writes(core: Option<usize>, check: &Subject, admin: &str, folder: &Path) {
     let subjects = || {
         let subject = |_| Subject { address: check.address.clone(), ..*check };
         [0, 1].map(subject)

@@ -39,7 +39,7 @@ pub(crate) async fn folder(count: usize) -> PathBuf {
         std::fs::create_dir_all(&folder).expect("a folder");
         let apis = Grant::Apis(vec!["maps".to_owned(), "sql".to_owned()]);
         let services = Grant::Dataservices(vec!["geocoding".to_owned()]);
-        fill(&partial, count, |_| vec![apis.clone(), services.clone()]).await;
+        fill(&format!("sqlite:{}", partial.display()), count, |_| vec![apis.clone(), services.clone()]).await;
         std::fs::rename(&partial, &database).expect("a file");
     }
     folder

@@ -4,7 +4,8 @@ use super::server::server;
 use super::{Fresh, On, on_every_engine};
 use crate::harness::{TestServer, mask, seconds, send};
 use keyward::clock::Clock;
-use keyward::desk::root;
+use keyward::desk::{root, signing};
+use keyward::keyring::MasterKey;
 use keyward::proto::v1::import_keys_entry::Material;
 use keyward::proto::v1::*;
 use keyward::store::{Audit, Compared, Fault, Store};
@@ -115,11 +116,22 @@ async fn rotate_root(fresh: &Fresh) {
     store.close().await.unwrap();
 }
 
+/// The first signing key, and another since somebody may have the first.
+async fn compromise_signing(fresh: &Fresh) {
+    let store = Store::open(&fresh.url, Clock::default()).await.unwrap();
+    let master = MasterKey::create(&fresh.path("master.key")).unwrap();
+    for is_compromised in [false, true] {
+        signing::rotate(&store, &master, is_compromised).await.unwrap();
+    }
+    store.close().await.unwrap();
+}
+
 async fn a_row_that_was_changed_behind_the_log_is_found_and_named(on: On) {
     let fresh = on.fresh().await;
     let mut running = server(&fresh).await;
     everything(&running, &fresh).await;
     running.stop().await;
+    compromise_signing(&fresh).await;
     rotate_root(&fresh).await;
     let clock = Clock::default();
     let (faults, whole) = compared(&fresh, &clock).await;
@@ -128,7 +140,7 @@ async fn a_row_that_was_changed_behind_the_log_is_found_and_named(on: On) {
 
     // Each with how it is taken back, and what is said meanwhile; none is said of what is as it was.
     let key = |name: &str| format!("the row of tenants/acme/keys/{name} was edited");
-    let edits: [(&'static str, &'static str, String); 5] = [
+    let edits: [(&'static str, &'static str, String); 6] = [
         (
             "UPDATE api_key SET is_suspended = NOT is_suspended WHERE id = 'one'",
             "UPDATE api_key SET is_suspended = NOT is_suspended WHERE id = 'one'",
@@ -153,6 +165,11 @@ async fn a_row_that_was_changed_behind_the_log_is_found_and_named(on: On) {
             "UPDATE tenant SET is_suspended = NOT is_suspended WHERE id = 'held'",
             "UPDATE tenant SET is_suspended = NOT is_suspended WHERE id = 'held'",
             "the row of tenants/held was edited".to_owned(),
+        ),
+        (
+            "UPDATE signing_key SET is_compromised = FALSE WHERE is_compromised",
+            "UPDATE signing_key SET is_compromised = TRUE WHERE retire_time IS NOT NULL",
+            "the row of signing-keys/".to_owned(),
         ),
     ];
     for (edit, back, words) in edits {

@@ -30,6 +30,20 @@ pub fn serve(database: &Path) -> Command {
     command
 }
 
+/// The same command under a limit of the shell's: `-n 100`, or `-c unlimited`.
+pub fn limited(command: &Command, limit: &str) -> Command {
+    let mut limited = Command::new("bash");
+    limited.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "bash"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited
+}
+
 /// Runs a program that is to end by itself: its exit code, what it printed and what it said on standard error.
 pub fn ended(mut command: Command) -> (Option<i32>, String, String) {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -2,9 +2,8 @@
 
 use super::raw::{hello, is_alive};
 use super::{LONG, ask, until};
-use crate::harness::process::{Process, serve};
+use crate::harness::process::{Process, limited, serve};
 use keyward::proto::v1::Decision;
-use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -13,20 +12,6 @@ use tokio::net::TcpStream;
 const DESCRIPTORS: u32 = 100;
 /// More than that.
 const CONNECTIONS: usize = 150;
-
-/// The same command under a limit of descriptors: `-n`, or `-Sn`, which the program may raise again.
-fn limited(command: &Command, limit: &str) -> Command {
-    let mut limited = Command::new("bash");
-    limited.args(["-c", &format!("ulimit {limit} {DESCRIPTORS}; exec \"$@\""), "bash"]);
-    limited.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    limited
-}
 
 /// How much processor time a process has used, in hundredths of a second.
 fn used(id: u32) -> u64 {
@@ -49,7 +34,7 @@ async fn without_descriptors_it_answers_whom_it_has_and_takes_no_core() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = serve(&folder.path().join("keyward.db"));
     command.arg("--root-key-file").arg(folder.path().join("root.key"));
-    let server = Process::launch(limited(&command, "-n"));
+    let server = Process::launch(limited(&command, &format!("-n {DESCRIPTORS}")));
     let root = std::fs::read_to_string(folder.path().join("root.key")).unwrap().trim().to_owned();
     let channel = server.data();
     assert_eq!(ask(&channel, &root, "").await.unwrap().decision(), Decision::Allowed);
@@ -88,7 +73,7 @@ async fn it_ends_in_time_though_it_has_no_descriptors_and_nobody_lets_go() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = serve(&folder.path().join("keyward.db"));
     command.arg("--root-key-file").arg(folder.path().join("root.key")).args(["--drain-timeout", "500ms"]);
-    let server = Process::launch(limited(&command, "-n"));
+    let server = Process::launch(limited(&command, &format!("-n {DESCRIPTORS}")));
     let mut held = Vec::new();
     for place in 0..CONNECTIONS {
         let mut stream = TcpStream::connect(&server.data_addr).await.unwrap();
@@ -107,7 +92,8 @@ async fn it_ends_in_time_though_it_has_no_descriptors_and_nobody_lets_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_may_be_raised_is_raised() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Process::launch(limited(&serve(&folder.path().join("keyward.db")), "-Sn"));
+    let limit = format!("-Sn {DESCRIPTORS}");
+    let server = Process::launch(limited(&serve(&folder.path().join("keyward.db")), &limit));
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
         let mut stream = TcpStream::connect(&server.data_addr).await.unwrap();
