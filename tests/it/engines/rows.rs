@@ -120,7 +120,9 @@ async fn rotate_root(fresh: &Fresh) {
 async fn compromise_signing(fresh: &Fresh) {
     let store = Store::open(&fresh.url, Clock::default()).await.unwrap();
     let master = MasterKey::create(&fresh.path("master.key")).unwrap();
-    for is_compromised in [false, true] {
+    // With SQLite the server has made the first.
+    let made = usize::from(fresh.url.starts_with("sqlite:"));
+    for is_compromised in [false, true].into_iter().skip(made) {
         signing::rotate(&store, &master, is_compromised).await.unwrap();
     }
     store.close().await.unwrap();
