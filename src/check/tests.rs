@@ -21,6 +21,7 @@ pub(crate) mod narrow;
 mod uses;
 
 const NOW: Time = Time::from_micros(1_000_000_000);
+const LATER: Time = Time::from_micros(2_000_000_000);
 
 fn tenant(id: &str) -> Tenant {
     Tenant {
@@ -328,7 +329,8 @@ fn a_root_that_was_replaced_is_rotated_out() {
 }
 
 /// One revision moves a key, its owner and its tenant at once. In one state the key is suspended, in the next its owner,
-/// in the third its tenant; in none is it allowed. Every answer must be that of the revision it names.
+/// in the third its tenant; in none is it allowed. Every answer must be that of the revision it names. Its credential is in
+/// turn its newest one and an earlier one that still is good, which are found in different places.
 #[test]
 fn no_reader_ever_sees_a_mix_of_revisions() {
     const REVISIONS: i64 = 3000;
@@ -336,12 +338,21 @@ fn no_reader_ever_sees_a_mix_of_revisions() {
     index.renew(Moment::MAX);
     let changes = |revision: i64| {
         let state = revision % 3;
-        let watched = |id: &str| Key { is_suspended: state == 0, ..key("acme", id, "ada", &[(id, None)]) };
+        let of_secrets = |id: &str, texts: &[(&str, Option<Time>)]| Key {
+            is_suspended: state == 0,
+            ..key("acme", id, "ada", texts)
+        };
+        let watched = if revision % 4 < 2 {
+            of_secrets("watched", &[("watched", None), ("another", Some(LATER))])
+        } else {
+            of_secrets("watched", &[("another", None), ("watched", Some(LATER))])
+        };
         // Others in between keep the view in the making for longer.
-        let others = (0..40).map(|other| Change::Key(Box::new(watched(&format!("other{other}")))));
+        let others = (0..40).map(|other| format!("other{other}"));
+        let others = others.map(|id| Change::Key(Box::new(of_secrets(&id, &[(&id, None)]))));
         let owner = Change::User(User { is_suspended: state == 1, ..user("acme", "ada") });
         let tenant = Change::Tenant(Tenant { is_suspended: state == 2, ..tenant("acme") });
-        let mut changes: Vec<Change> = [Change::Key(Box::new(watched("watched")))].into_iter().chain(others).collect();
+        let mut changes: Vec<Change> = [Change::Key(Box::new(watched))].into_iter().chain(others).collect();
         changes.push(owner);
         changes.push(tenant);
         // In turn, so that each state is left and entered in both orders.

@@ -32,7 +32,7 @@ use tokio_stream::StreamExt as _;
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let count: usize = words.first().map_or(100_000, |word| word.parse().expect("how many keys"));
+    let count: usize = words.iter().find_map(|word| word.parse().ok()).unwrap_or(100_000);
     let postgres = words.iter().any(|word| word == "postgres").then(|| harness::postgres::start(&[]));
     let kept = words.get(1).filter(|_| postgres.is_none()).map(PathBuf::from);
     let passing = tempfile::TempDir::new().expect("a folder");

@@ -29,16 +29,18 @@ pub(crate) fn svg(title: &str, across: &str, up: &str, lines: &[Line]) -> String
         HEIGHT - 12.0
     );
     let mut put = |part: String| text.push_str(&part);
-    let mut power = left;
-    while power <= right * 1.001 {
-        let place = x(power);
+    // Enough of them for the eye, however short the scale is.
+    let steps: &[f64] = if right / left > 100.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let first = left.log10().floor() as i32;
+    let marks = (first..=first + 12).flat_map(|power| steps.iter().map(move |step| step * 10_f64.powi(power)));
+    for mark in marks.filter(|mark| (left * 0.999..=right * 1.001).contains(mark)) {
+        let place = x(mark);
         put(format!(
             "<line x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"{MARGIN}\" y2=\"{0}\" stroke=\"#e5e7eb\"/>\n\
-             <text x=\"{place:.1}\" y=\"{1}\" text-anchor=\"middle\">{power}</text>\n",
+             <text x=\"{place:.1}\" y=\"{1}\" text-anchor=\"middle\">{mark}</text>\n",
             HEIGHT - MARGIN,
             HEIGHT - MARGIN + 18.0
         ));
-        power *= 10.0;
     }
     for part in 0..=4 {
         let value = top * f64::from(part) / 4.0;

@@ -1,4 +1,5 @@
-//! The two tables of the index, in shards, each with a lock of its own that is held for one look-up or one insertion.
+//! The two tables of the index, in shards, each with a lock of its own that is held for one look-up or one insertion, or
+//! while the shard is made larger.
 //!
 //! A plain entry is in both by eight bytes, and is itself what it is looked up by: neither its digest nor its name is
 //! kept a second time.
@@ -9,7 +10,7 @@ use super::lines::Lines;
 use crate::domain::credential::Digest;
 use crate::domain::name::Collection;
 use hashbrown::hash_table::Entry as Slot;
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{HashMap, HashTable};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -22,7 +23,7 @@ fn shards<T: Default>() -> Box<[RwLock<T>]> {
     (0..SHARDS).map(|_| RwLock::default()).collect()
 }
 
-/// The shard of what has this hash, told by bits that the tables themselves do not look at.
+/// The shard of what has this hash, told by bits by which no table chooses a place.
 fn shard_of(hash: u64) -> usize {
     usize::try_from((hash >> 40) % SHARDS as u64).unwrap_or_default()
 }
@@ -62,21 +63,19 @@ pub(super) struct Credentials {
     newest: Box<[RwLock<Lines<HolderEntry>>]>,
     /// Tokens, root, and by their earlier secrets holders again. Apart, so that the half that every Check looks at is
     /// small.
-    others: Box<[RwLock<HashMap<Digest, Entry>>]>,
-    hasher: DefaultHashBuilder,
+    others: Box<[RwLock<HashMap<Digest, Entry, RandomState>>]>,
+    hasher: RandomState,
 }
 
 impl Default for Credentials {
     fn default() -> Self {
-        Self { newest: shards(), others: shards(), hasher: DefaultHashBuilder::default() }
+        Self { newest: shards(), others: shards(), hasher: RandomState::new() }
     }
 }
 
-/// Eight bytes of a SHA-256 are as good a hash as any, but whoever may import credentials could look for texts that
-/// agree in the few bits that choose a place: `hasher` mixes them with a number that only this process knows.
-fn hash_of(hasher: &DefaultHashBuilder, digest: &Digest) -> u64 {
-    let (words, _) = digest.as_bytes().as_chunks::<8>();
-    hasher.hash_one(u64::from_ne_bytes(words.first().copied().unwrap_or_default()))
+/// Of all its bytes, under a key that only this process knows: whoever imports digests may choose them.
+fn hash_of(hasher: &RandomState, digest: &Digest) -> u64 {
+    hasher.hash_one(digest.as_bytes())
 }
 
 fn is_newest_of(entry: &Entry, digest: &Digest) -> bool {
@@ -235,5 +234,24 @@ impl Things {
     /// Takes everything out, into one that is `empty`.
     pub(super) fn empty_into(&self, empty: &Self) {
         swap_all(&self.shards, &empty.shards);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Whoever imports digests may have them begin alike; each must be found without a look at the others.
+    #[test]
+    fn digests_that_begin_alike_are_far_apart() {
+        let hasher = RandomState::new();
+        let digest = |number: u16| {
+            let mut bytes = [7; 32];
+            bytes[30..].copy_from_slice(&number.to_be_bytes());
+            Digest::from_bytes(bytes)
+        };
+        let hashes: BTreeSet<u64> = (0..10_000).map(|number| hash_of(&hasher, &digest(number))).collect();
+        assert_eq!(hashes.len(), 10_000);
     }
 }

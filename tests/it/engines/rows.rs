@@ -178,7 +178,8 @@ async fn a_row_that_was_changed_behind_the_log_is_found_and_named(on: On) {
         fresh.execute(edit).await;
         let (faults, _) = compared(&fresh, &clock).await;
         assert_eq!(faults.len(), 1, "{edit}: {faults:?}");
-        assert!(faults[0].to_string().starts_with(&words), "{edit}: {}", faults[0]);
+        let told = faults[0].to_string();
+        assert!(told.starts_with(&words) && told.contains(" was edited: "), "{edit}: {told}");
         fresh.execute(back).await;
         assert_eq!(compared(&fresh, &clock).await, (vec![], whole), "{back}");
     }
